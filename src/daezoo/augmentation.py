@@ -1,0 +1,113 @@
+"""Augmentation changes the clean sample itself, before any corruption: the target changes with it.
+
+Frozen dataclasses over image batches (batch, C, H, W) in [0, 1]; every sample draws its own parameters.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+Images = Float[Tensor, "batch channels height width"]
+
+
+class Augmentation(ABC):
+    """A random change of the clean images that keeps their shape and range."""
+
+    @abstractmethod
+    def __call__(self, clean: Images, generator: torch.Generator | None = None) -> Images:
+        """Augmented images, (batch, C, H, W).
+
+        Args:
+            clean: Images in [0, 1]; not modified.
+            generator: Where the parameters are drawn from, on the device of `clean`; torch's global one if None.
+        """
+
+
+@dataclass(frozen=True)
+class Crop(Augmentation):
+    """A random shift: pad with zeros on every side, then cut the original size out at a random place.
+
+    Args:
+        padding: Largest shift in pixels, >= 1.
+
+    Raises:
+        ValueError: If `padding` < 1.
+    """
+
+    padding: int = 2
+
+    def __post_init__(self) -> None:
+        if self.padding < 1:
+            raise ValueError(f"Crop padding must be at least 1, got {self.padding}.")
+
+    def __call__(self, clean: Images, generator: torch.Generator | None = None) -> Images:
+        """Shift every image by its own offset."""
+        batch, _, height, width = clean.shape
+        top, left = torch.randint(2 * self.padding + 1, (2, batch, 1), generator=generator, device=clean.device)
+        rows = top + torch.arange(height, device=clean.device)
+        columns = left + torch.arange(width, device=clean.device)
+        padded = F.pad(clean, [self.padding] * 4).permute(0, 2, 3, 1)
+        sample = torch.arange(batch, device=clean.device)[:, None, None]
+        return padded[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Flip(Augmentation):
+    """A horizontal flip of each image with a given probability.
+
+    Args:
+        probability: In [0, 1].
+
+    Raises:
+        ValueError: If `probability` lies outside [0, 1].
+    """
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"Flip probability must lie in [0, 1], got {self.probability}.")
+
+    def __call__(self, clean: Images, generator: torch.Generator | None = None) -> Images:
+        """Mirror the chosen images left to right."""
+        chosen = torch.rand(len(clean), 1, 1, 1, generator=generator, device=clean.device) < self.probability
+        return torch.where(chosen, clean.flip(-1), clean)
+
+
+@dataclass(frozen=True)
+class ColorJitter(Augmentation):
+    """Random brightness, contrast and saturation; the result is clipped to [0, 1].
+
+    Each strength s draws a factor from U(1 − s, 1 + s) per image: brightness scales the image, contrast its distance
+    from its mean, saturation its distance from its own grey version (nothing for one channel).
+
+    Args:
+        brightness: Strength in [0, 1].
+        contrast: Strength in [0, 1].
+        saturation: Strength in [0, 1].
+
+    Raises:
+        ValueError: If a strength lies outside [0, 1].
+    """
+
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"ColorJitter {name} must lie in [0, 1], got {getattr(self, name)}.")
+
+    def __call__(self, clean: Images, generator: torch.Generator | None = None) -> Images:
+        """Jitter every image by its own factors."""
+        draw = 2 * torch.rand(3, len(clean), 1, 1, 1, generator=generator, device=clean.device) - 1
+        images = clean * (1 + self.brightness * draw[0])
+        mean = images.mean((1, 2, 3), keepdim=True)
+        images = mean + (images - mean) * (1 + self.contrast * draw[1])
+        gray = images.mean(1, keepdim=True)
+        return (gray + (images - gray) * (1 + self.saturation * draw[2])).clamp(0, 1)

@@ -1,0 +1,115 @@
+"""Checkpoints: written whole or not at all, read without unpickling anything."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, TypeVar
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.cli import instantiate_module
+
+from daezoo.files import write_atomically
+from daezoo.models import DenoisingAutoencoder
+
+Module = TypeVar("Module")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints beside their target, fsyncs, renames; reads them with weights_only=True."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint; a kill at any time leaves the old one, or none."""
+        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> Any:
+        """Read a checkpoint; `weights_only` is always true, whatever is asked for."""
+        return read(Path(path))
+
+
+def locate(target: str | Path) -> Path:
+    """The checkpoint of a run folder, or of a path that is one.
+
+    Raises:
+        ValueError: If there is no such file or folder, or the run has no checkpoint yet.
+    """
+    path = Path(target)
+    if path.is_dir():
+        path = path / "checkpoints" / "last.ckpt"
+        if not path.is_file():
+            raise ValueError(f"The folder {target} has no checkpoint: there is no file {path}. Is it a run folder?")
+    if not path.is_file():
+        raise ValueError(f"There is no checkpoint or run folder {target}.")
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint's contents, tensors on the CPU.
+
+    Raises:
+        ValueError: If the file is no checkpoint of a denoising autoencoder.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is no readable checkpoint: {reason}") from None
+    keys = {"state_dict", "hyper_parameters"}
+    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys():
+        raise ValueError(f"{path} is no checkpoint of a daezoo model: it lacks {' and '.join(sorted(keys))}.")
+    return checkpoint
+
+
+def rebuild(path: Path, hyperparameters: dict[str, Any], base: type[Module]) -> Module:
+    """Build the object that hyperparameters describe, if its class is a known subclass of `base`.
+
+    Raises:
+        ValueError: If the class is not known, or its arguments do not fit.
+    """
+    config = {key: value for key, value in hyperparameters.items() if key != "_instantiator"}
+    class_path = str(config.get("_class_path"))
+    module, _, name = class_path.rpartition(".")
+    if module.startswith("daezoo."):
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"{path} is of class {class_path}, which this version of daezoo does not have.") from error
+    found = getattr(sys.modules.get(module), name, None)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(
+            f"{path} is of class {class_path}, which is no known {base.__name__}. "
+            "If it is your own class, import its module first."
+        )
+    try:
+        return instantiate_module(base, config)
+    except Exception as error:
+        raise ValueError(f"{path} does not fit {class_path}: {error}") from error
+
+
+def load_model(path: Path, checkpoint: dict[str, Any]) -> DenoisingAutoencoder:
+    """The model of a checkpoint, in eval mode, weights loaded strictly.
+
+    Raises:
+        ValueError: If class, arguments or weights do not fit.
+    """
+    model = rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder)
+    try:
+        model.load_state_dict(checkpoint["state_dict"], strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"The weights of {path} do not fit {type(model).__name__}: {error}") from error
+    return model.eval()
+
+
+def load(target: str | Path, device: str | torch.device = "cpu") -> DenoisingAutoencoder:
+    """Load a trained model, ready to `encode` and `denoise`.
+
+    Args:
+        target: A run folder, or a checkpoint.
+        device: Where it is wanted.
+
+    Raises:
+        ValueError: If there is nothing there, or it is no checkpoint of a denoising autoencoder.
+    """
+    path = locate(target)
+    return load_model(path, read(path)).to(device)

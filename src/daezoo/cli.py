@@ -1,0 +1,54 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+import sys
+
+from daezoo import __version__
+
+HELP = f"""daezoo {__version__}: denoising autoencoders on PyTorch Lightning
+
+usage: daezoo COMMAND [OPTIONS]
+
+commands:
+  fit        train a model: --config trainer.yaml --config data.yaml --config model.yaml, a later file wins;
+             or go on with a run: --resume RUN_DIR
+  validate   run the validation split through a checkpoint: --ckpt_path FILE
+  test       run the test split through a checkpoint: --ckpt_path FILE
+  predict    denoise the test split with a checkpoint: --ckpt_path FILE
+  evaluate   reconstruction error of a run or checkpoint: RUN_OR_CKPT [--corruption NAME] [--level X] [--json]
+
+daezoo COMMAND --help lists a command's options.
+"""
+LIGHTNING = ("fit", "validate", "test", "predict")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        args: The command line; that of the process if None.
+
+    Returns:
+        The exit status: 0, or 2 for anything wrong with what was asked for.
+    """
+    args = sys.argv[1:] if args is None else args
+    if not args or args[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    if args[0] == "--version":
+        print(__version__)
+        return 0
+    if args[0] not in (*LIGHTNING, "evaluate"):
+        print(f"daezoo: there is no command {args[0]!r}. See daezoo --help", file=sys.stderr)
+        return 2
+    from daezoo.errors import one_paragraph
+
+    with one_paragraph():
+        if args[0] == "evaluate":
+            from daezoo.evaluation.command import run as run_evaluate
+
+            run_evaluate(args[1:])
+        else:
+            from daezoo.training import run
+
+            run(args)
+    return 0

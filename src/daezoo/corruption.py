@@ -1,0 +1,297 @@
+"""Corruption processes q(noisy | clean): frozen dataclasses that run on any device, with or without Lightning.
+
+>>> import torch
+>>> noisy, level, mask = Masking(0.25)(torch.ones(8, 1, 28, 28))
+
+No corruption changes its input, keeps state, or rescales what survives (masking is not dropout).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from daezoo.batch import Corrupted
+from daezoo.schedule import Fixed, Level
+
+Samples = Float[Tensor, "batch *dims"]
+
+
+class Corruption(ABC):
+    """A corruption process q(noisy | clean).
+
+    A subclass is a frozen dataclass that names the field holding its level and draws the noise when called.
+    """
+
+    level_name: ClassVar[str | None] = None
+    highest: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the level's range.
+
+        Raises:
+            ValueError: If the level can leave its range.
+        """
+        if self.level_name is not None:
+            self._check(self.level_name, self.highest)
+
+    def _check(self, name: str, highest: float) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int | float | Level):
+            raise ValueError(f"{type(self).__name__} {name} must be a number or a Level, got {value!r}.")
+        low, high = value.bounds if isinstance(value, Level) else (value, value)
+        if not (0.0 <= low <= high <= highest) or high == float("inf"):
+            allowed = f"lie in [0, {highest:g}]" if highest < float("inf") else "be finite and at least 0"
+            raise ValueError(f"{type(self).__name__} {name} must {allowed}, got {value}.")
+
+    @property
+    def level(self) -> Level | None:
+        """How the level is drawn; None where there is not one single level."""
+        if self.level_name is None:
+            return None
+        value = getattr(self, self.level_name)
+        return value if isinstance(value, Level) else Fixed(float(value))
+
+    def at(self, level: float) -> Self:
+        """The same corruption at another, fixed level.
+
+        Raises:
+            ValueError: If there is no single level to set, or it lies out of range.
+        """
+        if self.level_name is None:
+            raise ValueError(f"{type(self).__name__} has no single level that could be set to {level}.")
+        return replace(self, **{self.level_name: level})  # type: ignore[type-var]
+
+    @abstractmethod
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Draw noisy from q(noisy | clean).
+
+        Args:
+            clean: Clean samples, (batch, *dims); not modified.
+            generator: Where the noise is drawn from, on the device of `clean`; torch's global one if None.
+            progress: Share of the training that is over, in [0, 1], for progressive levels.
+        """
+
+    def draw_level(self, clean: Samples, generator: torch.Generator | None, progress: float) -> Tensor:
+        """A level for each sample, shaped to broadcast against `clean`: (batch, 1, …)."""
+        if self.level is None:
+            return clean.new_zeros(len(clean), *[1] * (clean.ndim - 1))
+        level = self.level.draw(len(clean), generator, progress, clean.device)
+        return level.view(-1, *[1] * (clean.ndim - 1))
+
+
+def _uniform(clean: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(clean.shape, generator=generator, device=clean.device)
+
+
+def _normal(clean: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
+
+
+@dataclass(frozen=True)
+class Clean(Corruption):
+    """No corruption: the plain autoencoder."""
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """A copy, and nothing masked."""
+        level = self.draw_level(clean, generator, progress)
+        return Corrupted(clean.clone(), level.flatten(), torch.zeros_like(clean, dtype=torch.bool))
+
+
+@dataclass(frozen=True)
+class Gaussian(Corruption):
+    """Additive Gaussian noise: x̃ = x + σ ε, ε ~ N(0, I).
+
+    Every element counts as corrupted where σ > 0. Nothing is clipped.
+
+    Args:
+        sigma: Standard deviation in data units, >= 0.
+
+    Raises:
+        ValueError: If `sigma` is negative or not finite.
+    """
+
+    sigma: float | Level = 0.5
+    level_name: ClassVar[str] = "sigma"
+    highest: ClassVar[float] = float("inf")
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Add the noise."""
+        level = self.draw_level(clean, generator, progress)
+        noisy = clean + level.to(clean.dtype) * _normal(clean, generator)
+        return Corrupted(noisy, level.flatten(), (level > 0).expand_as(clean))
+
+
+@dataclass(frozen=True)
+class Masking(Corruption):
+    """Masking noise: each element is set to 0 with probability `ratio`.
+
+    x̃ᵢ = 0 with probability `ratio`, else x̃ᵢ = xᵢ (Vincent et al., 2008).
+    Survivors keep their value; unlike dropout, nothing is rescaled.
+
+    Args:
+        ratio: Masking ratio, a probability in [0, 1].
+
+    Raises:
+        ValueError: If `ratio` lies outside [0, 1].
+    """
+
+    ratio: float | Level = 0.25
+    level_name: ClassVar[str] = "ratio"
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Set the masked elements to 0."""
+        level = self.draw_level(clean, generator, progress)
+        mask = _uniform(clean, generator) < level
+        return Corrupted(clean.masked_fill(mask, 0.0), level.flatten(), mask)
+
+
+@dataclass(frozen=True)
+class SaltAndPepper(Corruption):
+    """Salt-and-pepper noise: each element becomes `low` or `high`, with probability `ratio` / 2 each.
+
+    Args:
+        ratio: Share of corrupted elements, a probability in [0, 1].
+        low: Value of pepper, the lower end of the data's range.
+        high: Value of salt, the upper end.
+
+    Raises:
+        ValueError: If `ratio` lies outside [0, 1], or low >= high.
+    """
+
+    ratio: float | Level = 0.25
+    low: float = 0.0
+    high: float = 1.0
+    level_name: ClassVar[str] = "ratio"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low >= self.high:
+            raise ValueError(f"SaltAndPepper needs low < high, got low={self.low} and high={self.high}.")
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Replace the corrupted elements."""
+        level = self.draw_level(clean, generator, progress)
+        draw = _uniform(clean, generator)
+        noisy = clean.masked_fill(draw < level, self.high).masked_fill(draw < level / 2, self.low)
+        return Corrupted(noisy, level.flatten(), draw < level)
+
+
+@dataclass(frozen=True)
+class GaussianMasking(Corruption):
+    """Masked elements are replaced by noise: x̃ᵢ ~ N(0, σ²) with probability `ratio`, else x̃ᵢ = xᵢ.
+
+    Args:
+        ratio: Share of replaced elements, a probability in [0, 1]; this is the level.
+        sigma: Standard deviation of what replaces them, in data units, >= 0.
+
+    Raises:
+        ValueError: If `ratio` lies outside [0, 1], or `sigma` is negative.
+    """
+
+    ratio: float | Level = 0.25
+    sigma: float = 0.5
+    level_name: ClassVar[str] = "ratio"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("sigma", float("inf"))
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Replace the masked elements."""
+        level = self.draw_level(clean, generator, progress)
+        mask = _uniform(clean, generator) < level
+        return Corrupted(torch.where(mask, self.sigma * _normal(clean, generator), clean), level.flatten(), mask)
+
+
+@dataclass(frozen=True)
+class BlockMasking(Corruption):
+    """Structured masking: rectangles are set to 0, in all channels at once.
+
+    A grid of `size` x `size` blocks is laid over each sample at a random offset, and each block is set to 0 with
+    probability `ratio`, so every element is masked with exactly that probability. Neighbouring blocks join into larger
+    rectangles. Vectors (batch, D) get runs of `size` elements.
+
+    Args:
+        ratio: Share of masked elements, a probability in [0, 1].
+        size: Side of a block in elements, >= 1.
+
+    Raises:
+        ValueError: If `ratio` lies outside [0, 1], or size < 1.
+    """
+
+    ratio: float | Level = 0.25
+    size: int = 4
+    level_name: ClassVar[str] = "ratio"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < 1:
+            raise ValueError(f"BlockMasking size must be at least 1, got {self.size}.")
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Set the masked blocks to 0."""
+        level = self.draw_level(clean, generator, progress)
+        batch, width = len(clean), clean.shape[-1]
+        height = clean.shape[-2] if clean.ndim > 2 else 1
+        blocks = torch.rand(
+            (batch, height // self.size + 2, width // self.size + 2), generator=generator, device=clean.device
+        )
+        offset = torch.randint(self.size, (2, batch, 1), generator=generator, device=clean.device)
+        row = (torch.arange(height, device=clean.device) + offset[0]) // self.size
+        column = (torch.arange(width, device=clean.device) + offset[1]) // self.size
+        sample = torch.arange(batch, device=clean.device)[:, None, None]
+        draw = blocks[sample, row[:, :, None], column[:, None, :]]
+        draw = draw.view(batch, *[1] * max(clean.ndim - 3, 0), *clean.shape[max(clean.ndim - 2, 1) :])
+        mask = (draw < level).expand_as(clean)
+        return Corrupted(clean.masked_fill(mask, 0.0), level.flatten(), mask)
+
+
+@dataclass(frozen=True)
+class Compose(Corruption):
+    """Two corruptions, one after the other; an element counts as corrupted if either touched it.
+
+    The level reported is the second's.
+
+    Args:
+        first: Applied to the clean sample.
+        second: Applied to the result.
+    """
+
+    first: Corruption
+    second: Corruption
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Draw from the first, then from the second."""
+        once = self.first(clean, generator, progress)
+        twice = self.second(once.noisy, generator, progress)
+        return Corrupted(twice.noisy, twice.level, once.mask | twice.mask)
+
+
+@dataclass(frozen=True)
+class OneOf(Corruption):
+    """One of several corruptions, picked for every sample with equal probability.
+
+    Args:
+        choices: The corruptions to pick from, at least one.
+
+    Raises:
+        ValueError: If there is nothing to pick from.
+    """
+
+    choices: Sequence[Corruption]
+
+    def __post_init__(self) -> None:
+        if not self.choices:
+            raise ValueError("OneOf needs at least one corruption to pick from, got none.")
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Draw from all of them, and keep one for each sample."""
+        pick = torch.randint(len(self.choices), (len(clean),), generator=generator, device=clean.device)
+        drawn = [choice(clean, generator, progress) for choice in self.choices]
+        sample = torch.arange(len(clean), device=clean.device)
+        return Corrupted(*(torch.stack(parts)[pick, sample] for parts in zip(*drawn, strict=True)))

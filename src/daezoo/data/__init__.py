@@ -1,0 +1,20 @@
+"""The data modules: every one yields clean samples in [0, 1] and corrupts them on the device."""
+
+from daezoo.data.arrays import ArraysData
+from daezoo.data.base import DenoisingDataModule
+from daezoo.data.cifar10 import CIFAR10Data
+from daezoo.data.digits import DigitsData
+from daezoo.data.images import ImagesData
+from daezoo.data.mnist import FashionMNISTData, MNISTData
+from daezoo.data.shapes import ShapesData
+
+__all__ = [
+    "ArraysData",
+    "CIFAR10Data",
+    "DenoisingDataModule",
+    "DigitsData",
+    "FashionMNISTData",
+    "ImagesData",
+    "MNISTData",
+    "ShapesData",
+]

@@ -1,0 +1,128 @@
+"""The user's own arrays, from an .npz file."""
+
+import zipfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from daezoo.data.base import DenoisingDataModule, InMemory, Split
+
+
+class ArraysData(DenoisingDataModule):
+    """Arrays `train_images` and `test_images`, and optionally `train_labels` and `test_labels`, of an .npz file.
+
+    Images are uint8 (divided by 255) or floating point in [0, 1], of shape (N, H, W), (N, H, W, C) or (N, D). A share
+    of the training images, dealt out by split_seed, becomes the validation split. Nothing in the file is unpickled.
+
+    Args:
+        path: The .npz file.
+        valid: Share of the training images that is held out for validation, in (0, 1).
+        rescale: Map the training images' smallest value to 0 and their largest to 1; test values beyond are clipped.
+        **kwargs: As DenoisingDataModule.
+
+    Raises:
+        ValueError: If the file or an array is not as said.
+    """
+
+    def __init__(self, path: str, valid: float = 0.1, rescale: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 < valid < 1:
+            raise ValueError(f"valid is a share of the training images in (0, 1), got {valid}.")
+        self.path = path
+        self.valid = valid
+        self.rescale = rescale
+
+    @property
+    def shape(self) -> list[int]:
+        """Shape of one sample, [C, H, W] or [D], read from the file."""
+        return list(self.images[0].shape[1:])
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The file's arrays, as they are."""
+        if not Path(self.path).is_file():
+            raise ValueError(f"There is no file {self.path}. Pass --data.path FILE.npz.")
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                arrays = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{self.path} is no readable .npz file of plain arrays: {error}") from error
+        missing = {"train_images", "test_images"} - arrays.keys()
+        if missing:
+            raise ValueError(
+                f"{self.path} lacks {' and '.join(sorted(missing))}; it has {', '.join(sorted(arrays)) or 'nothing'}. "
+                "Expected train_images and test_images, and optionally train_labels and test_labels."
+            )
+        return arrays
+
+    @cached_property
+    def images(self) -> tuple[Tensor, Tensor]:
+        """Training and test images, checked: uint8 or in [0, 1], (N, C, H, W) or (N, D)."""
+        train, test = self._checked("train_images"), self._checked("test_images")
+        if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+            raise ValueError(
+                f"{self.path}: train_images and test_images differ in shape or type: {train.shape} {train.dtype}, "
+                f"{test.shape} {test.dtype}."
+            )
+        if self.rescale:
+            low, high = float(train.min()), float(train.max())
+            if low == high:
+                raise ValueError(f"{self.path}: train_images are all {low:g}; there is no range to rescale.")
+            train, test = (np.clip((part.astype(np.float32) - low) / (high - low), 0, 1) for part in (train, test))
+        for name, part in (("train_images", train), ("test_images", test)):
+            if part.dtype != np.uint8 and (part.min() < 0 or part.max() > 1):
+                raise ValueError(
+                    f"{self.path}: {name} has values from {part.min():g} to {part.max():g}. Expected floating point in "
+                    "[0, 1] or uint8. Rescale them yourself, or pass --data.rescale true."
+                )
+        return self._tensor(train), self._tensor(test)
+
+    def _checked(self, name: str) -> np.ndarray:
+        array = self.arrays[name]
+        if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+            raise ValueError(f"{self.path}: {name} is {array.dtype}. Expected uint8 or floating point.")
+        if array.ndim not in (2, 3, 4) or 0 in array.shape:
+            raise ValueError(
+                f"{self.path}: {name} has shape {array.shape}. Expected (N, H, W), (N, H, W, C) or (N, D), none empty."
+            )
+        if array.dtype != np.uint8 and not np.isfinite(array).all():
+            bad = int((~np.isfinite(array)).sum())
+            raise ValueError(f"{self.path}: {name} has {bad} values that are NaN or infinite. Replace them first.")
+        return array
+
+    @staticmethod
+    def _tensor(array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(array if array.dtype == np.uint8 else array.astype(np.float32))
+        if tensor.ndim == 3:
+            return tensor.unsqueeze(1)
+        return tensor.permute(0, 3, 1, 2).contiguous() if tensor.ndim == 4 else tensor
+
+    def _labels(self, part: str, size: int) -> Tensor | None:
+        name = f"{part}_labels"
+        if name not in self.arrays:
+            return None
+        labels = self.arrays[name]
+        if labels.shape != (size,) or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(
+                f"{self.path}: {name} has shape {labels.shape} and type {labels.dtype}. Expected one integer for "
+                f"each of the {size} {part}_images."
+            )
+        return torch.from_numpy(labels.astype(np.int64))
+
+    def load(self) -> dict[str, Split]:
+        """The splits; validation is dealt out by split_seed."""
+        train, test = self.images
+        labels, test_labels = self._labels("train", len(train)), self._labels("test", len(test))
+        if len(train) < 2:
+            raise ValueError(f"{self.path}: train_images needs two samples or more, one of them for validation.")
+        held_out = min(max(1, round(self.valid * len(train))), len(train) - 1)
+        kept, out = self.random_split(len(train), held_out)
+        return {
+            "train": InMemory(train[kept], None if labels is None else labels[kept]),
+            "valid": InMemory(train[out], None if labels is None else labels[out]),
+            "test": InMemory(test, test_labels),
+        }

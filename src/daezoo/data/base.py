@@ -1,0 +1,302 @@
+"""What all data modules share: loaders, order, and the one place where input is corrupted."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from daezoo.augmentation import Augmentation
+from daezoo.batch import Batch, Noise, Sample
+from daezoo.corruption import Corruption, Masking
+from daezoo.hyperparameters import PlainHyperparameters
+from daezoo.randomness import SampleNoise, StepNoise, generator
+
+SPLITS = ("train", "valid", "test")
+
+
+class Split(Dataset[Sample], ABC):
+    """One split: samples by row number, a batch at a time."""
+
+    epoch_size: int | None = None
+    """Samples drawn per training epoch, with repetition; None for every sample once."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    @abstractmethod
+    def __getitems__(self, rows: Tensor) -> Sample:
+        """The samples of these rows, (batch,) int64, in one vectorised index."""
+
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """The mean sample, (*dims), in [0, 1]: what a model that knows nothing of its input would predict."""
+
+    def __getitem__(self, row: int) -> Sample:
+        """One sample, without the batch dimension."""
+        return Sample(*(part[0] for part in self.__getitems__(torch.tensor([row]))))
+
+
+class InMemory(Split):
+    """A split held as one tensor.
+
+    Args:
+        clean: (N, *dims), uint8 or floating point in [0, 1].
+        label: (N,) int64; -1 for all if None.
+
+    Raises:
+        ValueError: If the split is empty or the lengths differ.
+    """
+
+    def __init__(self, clean: Tensor, label: Tensor | None = None) -> None:
+        if len(clean) == 0:
+            raise ValueError("A split has no samples.")
+        self.clean = clean
+        self.label = torch.full((len(clean),), -1) if label is None else label.long()
+        if len(self.label) != len(clean):
+            raise ValueError(f"There must be one label for each sample, got {len(self.label)} for {len(clean)}.")
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def __getitems__(self, rows: Tensor) -> Sample:
+        return Sample(self.clean[rows], self.label[rows], rows)
+
+    def mean(self) -> Tensor:
+        """The mean of all samples."""
+        total = self.clean.sum(0, dtype=torch.float64) / len(self.clean)
+        return (total / 255 if self.clean.dtype == torch.uint8 else total).float()
+
+
+def to_unit(values: Tensor) -> Tensor:
+    """Values as floating point in [0, 1]: uint8 is divided by 255."""
+    return values.float() / 255 if values.dtype == torch.uint8 else values
+
+
+class TrainingOrder(Sampler[Tensor]):
+    """Batches of this process's rows, in an order that is a function of (seed, epoch) and starts where training stands.
+
+    The global batch is the next `batch_size` samples of the epoch's permutation; process r of w takes every w-th of
+    them, from r on. Samples beyond the last full batch wait for another epoch's order. Where to start follows from
+    `trainer.global_step`, so a resumed run goes on exactly where its checkpoint was written.
+    """
+
+    def __init__(self, data: "DenoisingDataModule", size: int, epoch_size: int | None) -> None:
+        self.data, self.size, self.epoch_size = data, size, epoch_size
+
+    def __len__(self) -> int:
+        return (self.epoch_size or self.size) // self.data.batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        trainer, batch = self.data.trainer, self.data.batch_size
+        assert trainer is not None
+        # num_training_batches knows of limit_train_batches; it is infinite only as long as nothing has trained
+        batches = int(min(len(self), trainer.num_training_batches))
+        accumulate = trainer.accumulate_grad_batches
+        epoch, steps = divmod(trainer.global_step, -(-batches // accumulate))
+        draw = generator(self.data.seed, "order", epoch)
+        if self.epoch_size is None:
+            order = torch.randperm(self.size, generator=draw)
+        else:
+            order = torch.randint(self.size, (self.epoch_size,), generator=draw)
+        for start in range(steps * accumulate * batch, len(self) * batch, batch):
+            yield order[start : start + batch][trainer.global_rank :: trainer.world_size]
+
+
+class EvaluationOrder(Sampler[Tensor]):
+    """Batches of this process's share of a split, in its own order: every sample once, nothing padded."""
+
+    def __init__(self, size: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.rows = torch.arange(size)[rank::world_size]
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.rows.split(self.batch_size))
+
+
+def _identity(sample: Any) -> Any:
+    return sample
+
+
+class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
+    """Clean samples in three splits, corrupted on the fly on the device.
+
+    A data set supplies `shape` and `load`. Training noise is keyed by (seed, step), evaluation noise by (split_seed,
+    sample index): the noisy validation and test sets are the same in every epoch, for every batch size and device.
+
+    Args:
+        corruption: q(noisy | clean); masking of a quarter of the elements if None.
+        evaluation_corruption: The corruption of the validation and test splits; `corruption`, at the end of its
+            schedule, if None.
+        augmentation: Random changes of the clean training images, in this order, before corruption.
+        batch_size: Samples in a training batch, over all processes.
+        seed: Seed of training order, augmentation and noise; `seed_everything` on the command line.
+        split_seed: Seed of the splits and of evaluation noise.
+        num_workers: Processes that load batches; 0 is fastest for data in memory.
+    """
+
+    def __init__(
+        self,
+        corruption: Corruption | None = None,
+        evaluation_corruption: Corruption | None = None,
+        augmentation: Sequence[Augmentation] | None = None,
+        batch_size: int = 128,
+        seed: int = 0,
+        split_seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        if min(seed, split_seed) < 0:
+            raise ValueError(f"Seeds must be at least 0, got seed={seed} and split_seed={split_seed}.")
+        self.corruption = corruption or Masking()
+        self.evaluation_corruption = evaluation_corruption or self.corruption
+        self.augmentation = list(augmentation or ())
+        self.batch_size = batch_size
+        self.seed = seed
+        self.split_seed = split_seed
+        self.num_workers = num_workers
+        self.splits: dict[str, Split] = {}
+        self._validation_cache: dict[tuple[int, int], Batch] = {}
+
+    @property
+    @abstractmethod
+    def shape(self) -> list[int]:
+        """Shape of one sample, [C, H, W] or [D]."""
+
+    @abstractmethod
+    def load(self) -> dict[str, Split]:
+        """The splits train, valid and test."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the splits, once.
+
+        Raises:
+            ValueError: If the training split has fewer samples than a batch, the batch cannot be dealt out evenly, or
+                images are wanted and there are none.
+        """
+        if not self.splits:
+            self.splits = self.load()
+        train = self.splits["train"]
+        if self.batch_size > (train.epoch_size or len(train)):
+            raise ValueError(
+                f"batch_size is {self.batch_size}, but the training split has only {train.epoch_size or len(train)} "
+                "samples. Set --data.batch_size to no more than that."
+            )
+        if self.augmentation and len(self.shape) != 3:
+            raise ValueError(f"Augmentation needs images (C, H, W), got samples of shape {tuple(self.shape)}.")
+
+    def random_split(self, size: int, *held_out: int) -> list[Tensor]:
+        """Rows of a data set dealt out at random, by split_seed: what is left for training, then each held-out part."""
+        order = torch.randperm(size, generator=generator(self.split_seed, "split"))
+        return list(order.split([size - sum(held_out), *held_out]))
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Batches of this process's rows.
+
+        Raises:
+            ValueError: If the trainer would put a sampler of its own in place of ours, or the batch
+                cannot be dealt out evenly.
+        """
+        assert self.trainer is not None
+        world_size = self.trainer.world_size
+        if world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler:
+            raise ValueError("Training on several processes needs Trainer(use_distributed_sampler=False).")
+        if self.batch_size % world_size:
+            raise ValueError(f"batch_size is {self.batch_size}, which {world_size} processes cannot share evenly.")
+        train = self.splits["train"]
+        return self._loader(train, TrainingOrder(self, len(train), train.epoch_size))
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """The validation split."""
+        return self.evaluation_loader("valid")
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """The test split."""
+        return self.evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """The test split."""
+        return self.evaluation_loader("test")
+
+    def evaluation_loader(self, split: str) -> DataLoader[Sample]:
+        """Every sample of a split once, over all processes, clean and in order."""
+        ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self._loader(self.splits[split], EvaluationOrder(len(self.splits[split]), self.batch_size, *ranks))
+
+    def _loader(self, split: Split, order: Sampler[Tensor]) -> DataLoader[Sample]:
+        options: dict[str, Any] = {"persistent_workers": True} if self.num_workers else {}
+        # mypy's stubs want lists of rows; a tensor indexes the split in one go
+        return DataLoader(
+            split,
+            batch_sampler=order,  # type: ignore[arg-type]
+            collate_fn=_identity,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def on_after_batch_transfer(self, batch: Sample, dataloader_idx: int) -> Batch:
+        """Corrupt a batch, on its device and outside autocast."""
+        trainer = self.trainer
+        assert trainer is not None
+        if trainer.training:
+            # until the step runs, total_batch_idx still holds the number of the batch before
+            counter = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+            noise = StepNoise(self.seed, counter, trainer.global_rank, trainer.world_size, self._progress(counter))
+            clean = to_unit(batch.clean)
+            for number, augment in enumerate(self.augmentation):
+                clean = noise.augment(augment, clean, f"augmentation{number}")
+            return self._corrupt(batch, clean, self.corruption, noise)
+        if not (trainer.validating or trainer.sanity_checking) or trainer.state.fn != "fit":
+            return self.evaluation_batch(batch, "test" if trainer.testing or trainer.predicting else "valid")
+        # the noisy validation set never changes: draw it once per fit
+        key = (int(batch.index[0]), len(batch.index))
+        if key not in self._validation_cache:
+            self._validation_cache[key] = self.evaluation_batch(batch, "valid")
+        return self._validation_cache[key]
+
+    def _progress(self, counter: int) -> float:
+        trainer = self.trainer
+        assert trainer is not None
+        if trainer.max_steps >= 0:
+            return min(1.0, trainer.global_step / max(trainer.max_steps, 1))
+        if trainer.max_epochs is None or trainer.max_epochs < 1:
+            return 0.0
+        return min(1.0, counter / (trainer.max_epochs * trainer.num_training_batches))
+
+    @staticmethod
+    def _corrupt(batch: Sample, clean: Tensor, corruption: Corruption, noise: Noise) -> Batch:
+        noisy, level, mask = noise(corruption, clean, "input")
+        return Batch(noisy, clean, level, mask, batch.label, batch.index, noise)
+
+    def evaluation_batch(self, batch: Sample, split: str, corruption: Corruption | None = None) -> Batch:
+        """A batch with the noise that evaluation always gives its samples.
+
+        Args:
+            batch: Clean samples, on any device.
+            split: The split they are from.
+            corruption: Another corruption than the configured one.
+        """
+        noise = SampleNoise(self.split_seed, split, batch.index)
+        return self._corrupt(batch, to_unit(batch.clean), corruption or self.evaluation_corruption, noise)
+
+    def evaluation_batches(self, split: str, corruption: Corruption | None = None) -> Iterator[Batch]:
+        """The noisy batches of a split, without a trainer: a loop over a loader would see clean samples only.
+
+        Args:
+            split: train, valid or test.
+            corruption: Another corruption than the configured one.
+        """
+        self.setup()
+        for rows in EvaluationOrder(len(self.splits[split]), self.batch_size):
+            yield self.evaluation_batch(self.splits[split].__getitems__(rows), split, corruption)

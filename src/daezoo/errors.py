@@ -1,0 +1,45 @@
+"""Errors of use, said in one paragraph."""
+
+import re
+import sys
+from argparse import ArgumentError
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+NOISE = re.compile(r"(Does not validate against|Subtypes: |Errors:$|- Expected a <class 'NoneType'>|Given value)")
+
+
+def condense(message: str) -> str:
+    """A parser's nested report as one paragraph: what did not fit where, without the list of all that was tried."""
+    lines = [line.strip() for line in message.splitlines()]
+    return " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line))
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors are ValueErrors of one paragraph, without the usage of two hundred options before them."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the error."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise ValueError(condense(message)) from ex
+
+
+@contextmanager
+def one_paragraph() -> Iterator[None]:
+    """Print an error of use to stderr, without a traceback, and exit with status 2.
+
+    These are ValueErrors and OSErrors; anything else is a fault of the program and keeps its traceback.
+    """
+    try:
+        yield
+    except (ValueError, OSError, ArgumentError) as error:
+        shown: Any = error
+        # a parser wraps what a constructor said in its own report; the cause says it better
+        while NOISE.match(str(shown)) and shown.__cause__ is not None:
+            shown = shown.__cause__
+        print(f"daezoo: error: {condense(str(shown))}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,13 @@
+"""What the processor can do."""
+
+import torch
+
+
+def cpu_features() -> frozenset[str]:
+    """The bf16 instructions that this CPU and torch offer: a subset of amx_bf16 and avx512_bf16."""
+    # torch.cpu.get_capabilities() is public but younger than the oldest torch we support
+    offered = {
+        "amx_bf16": torch.cpu._is_amx_tile_supported(),
+        "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
+    }
+    return frozenset(name for name, there in offered.items() if there)

@@ -1,0 +1,263 @@
+"""Reconstruction losses with their output link, and penalties.
+
+A network's output is raw: `link` takes it into data space, and the loss is computed from the raw output, so that a
+sigmoid is never applied twice. Losses sum over elements and leave one number per sample; steps average over samples.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from daezoo.batch import Batch
+from daezoo.corruption import Gaussian
+
+Samples = Float[Tensor, "batch *dims"]
+Mask = Bool[Tensor, "batch *dims"]
+
+
+@dataclass(frozen=True)
+class ReconstructionLoss(ABC):
+    """L(x, output) per sample, with emphasis: Σᵢ wᵢ ℓ(xᵢ, outputᵢ), wᵢ = alpha where corrupted, else beta.
+
+    Emphasis is from Vincent et al. (2010); their full emphasis is alpha = 1, beta = 0.
+
+    Args:
+        alpha: Weight of corrupted elements, >= 0.
+        beta: Weight of untouched elements, >= 0.
+
+    Raises:
+        ValueError: If a weight is negative, or both are 0.
+    """
+
+    alpha: float = 1.0
+    beta: float = 1.0
+    identity_link: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if min(self.alpha, self.beta) < 0 or self.alpha == self.beta == 0:
+            raise ValueError(
+                f"Emphasis needs alpha, beta >= 0 and one of them > 0, got alpha={self.alpha}, beta={self.beta}."
+            )
+
+    def __call__(self, output: Samples, clean: Samples, mask: Mask | None = None) -> Float[Tensor, " batch"]:
+        """The loss of each sample.
+
+        Args:
+            output: Raw output of a network.
+            clean: The target.
+            mask: True where an element was corrupted; needed only when alpha and beta differ.
+
+        Raises:
+            ValueError: If alpha and beta differ and there is no mask.
+        """
+        loss = self.elementwise(output.float(), clean.float())
+        if self.alpha != self.beta:
+            if mask is None:
+                raise ValueError("A loss with alpha different from beta needs the mask of corrupted elements.")
+            loss = loss * torch.where(mask, self.alpha, self.beta)
+        elif self.alpha != 1.0:
+            loss = loss * self.alpha
+        return loss.flatten(1).sum(1)
+
+    @abstractmethod
+    def elementwise(self, output: Samples, clean: Samples) -> Samples:
+        """ℓ of each element, not negative where the target is valid."""
+
+    def link(self, output: Samples) -> Samples:
+        """The output in data space; the identity unless a loss says otherwise."""
+        return output
+
+    def check(self, clean: Samples) -> None:
+        """Raise ValueError if `clean` cannot be a target of this loss."""
+
+
+@dataclass(frozen=True)
+class SquaredError(ReconstructionLoss):
+    """Squared error: ℓ = (output - x)²; up to constants −log of a Gaussian with fixed variance."""
+
+    def elementwise(self, output: Samples, clean: Samples) -> Samples:
+        """(output - x)²."""
+        return (output - clean).square()
+
+
+@dataclass(frozen=True)
+class AbsoluteError(ReconstructionLoss):
+    """L1: ℓ = |output - x|."""
+
+    def elementwise(self, output: Samples, clean: Samples) -> Samples:
+        """|output - x|."""
+        return (output - clean).abs()
+
+
+@dataclass(frozen=True)
+class Charbonnier(ReconstructionLoss):
+    """A smooth L1: ℓ = √((output - x)² + ε²).
+
+    Args:
+        alpha: Weight of corrupted elements, >= 0.
+        beta: Weight of untouched elements, >= 0.
+        epsilon: Where it turns from quadratic to linear, in data units, > 0.
+
+    Raises:
+        ValueError: If `epsilon` is not positive.
+    """
+
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epsilon <= 0:
+            raise ValueError(f"Charbonnier epsilon must be positive, got {self.epsilon}.")
+
+    def elementwise(self, output: Samples, clean: Samples) -> Samples:
+        """√((output - x)² + ε²)."""
+        return ((output - clean).square() + self.epsilon**2).sqrt()
+
+
+@dataclass(frozen=True)
+class CrossEntropy(ReconstructionLoss):
+    """Cross-entropy with logits: ℓ = −x log σ(output) − (1 − x) log(1 − σ(output)), σ the logistic function.
+
+    −log of a Bernoulli, in nats. For data in [0, 1] only. Its smallest value is the entropy of x, not 0.
+    """
+
+    identity_link: ClassVar[bool] = False
+
+    def elementwise(self, output: Samples, clean: Samples) -> Samples:
+        """Cross-entropy from logits; safe under autocast."""
+        return F.binary_cross_entropy_with_logits(output, clean, reduction="none")
+
+    def link(self, output: Samples) -> Samples:
+        """σ(output)."""
+        return output.sigmoid()
+
+    def check(self, clean: Samples) -> None:
+        """Raise ValueError unless `clean` lies in [0, 1]."""
+        low, high = clean.min().item(), clean.max().item()
+        if not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"CrossEntropy needs data in [0, 1], got values from {low:g} to {high:g}. "
+                "Rescale the data, or train with SquaredError."
+            )
+
+
+class Encoder(Protocol):
+    """What a penalty needs of a model."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code of samples."""
+
+
+class Penalty(ABC):
+    """A term added to the loss: penalty(model, batch) -> scalar, weight included, logged as `train/<name>`."""
+
+    name: ClassVar[str]
+    weight: float
+
+    def __post_init__(self) -> None:
+        """Check the weight.
+
+        Raises:
+            ValueError: If `weight` is negative.
+        """
+        if self.weight < 0:
+            raise ValueError(f"{type(self).__name__} weight must be at least 0, got {self.weight}.")
+
+    @abstractmethod
+    def __call__(self, model: Encoder, batch: Batch) -> Tensor:
+        """The weighted penalty, a scalar."""
+
+    def check(self, model: Any) -> None:
+        """Raise ValueError if this penalty makes no sense for `model`."""
+
+
+@dataclass(frozen=True)
+class L1Sparsity(Penalty):
+    """L1 sparsity of the code: weight · mean over samples of Σⱼ |hⱼ(x̃)|.
+
+    Args:
+        weight: Weight of the penalty, >= 0.
+    """
+
+    weight: float = 1e-3
+    name: ClassVar[str] = "l1_sparsity"
+
+    def __call__(self, model: Encoder, batch: Batch) -> Tensor:
+        """The weighted L1 norm of the codes of the noisy samples."""
+        return self.weight * model.encode(batch.noisy).float().abs().sum(1).mean()
+
+
+@dataclass(frozen=True)
+class KLSparsity(Penalty):
+    """KL sparsity: weight · Σⱼ KL(ρ ‖ ρ̂ⱼ), ρ̂ⱼ the batch mean of unit j's activation, for codes in [0, 1].
+
+    KL(ρ ‖ ρ̂) = ρ log(ρ/ρ̂) + (1 − ρ) log((1 − ρ)/(1 − ρ̂)).
+
+    Args:
+        weight: Weight of the penalty, >= 0.
+        target: ρ, the wanted mean activation, in (0, 1).
+
+    Raises:
+        ValueError: If `target` lies outside (0, 1), or the model's codes are not sigmoid units.
+    """
+
+    weight: float = 1e-2
+    target: float = 0.05
+    name: ClassVar[str] = "kl_sparsity"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.target < 1:
+            raise ValueError(f"KLSparsity target must lie in (0, 1), got {self.target}.")
+
+    def __call__(self, model: Encoder, batch: Batch) -> Tensor:
+        """The weighted divergence of the mean activations from the target."""
+        mean = model.encode(batch.noisy).float().mean(0).clamp(1e-6, 1 - 1e-6)
+        rho = mean.new_tensor(self.target)
+        return self.weight * (rho * (rho / mean).log() + (1 - rho) * ((1 - rho) / (1 - mean)).log()).sum()
+
+    def check(self, model: Any) -> None:
+        """Raise ValueError unless the model's codes are sigmoid units."""
+        if getattr(model, "activation", None) != "sigmoid":
+            raise ValueError(
+                f"KLSparsity needs codes in [0, 1], but {type(model).__name__} has no sigmoid units. "
+                "Set activation: sigmoid, or use L1Sparsity."
+            )
+
+
+@dataclass(frozen=True)
+class Contractive(Penalty):
+    """Contractive penalty: weight · mean over samples of ‖∂f/∂x‖²_F at the clean samples, f the encoder.
+
+    Estimated without bias by random directions, ‖J‖²_F = E‖J v‖² for v ~ N(0, I), each one forward-mode product.
+
+    Args:
+        weight: Weight of the penalty, >= 0.
+        directions: Random directions per step, >= 1.
+
+    Raises:
+        ValueError: If `directions` < 1.
+    """
+
+    weight: float = 1e-3
+    directions: int = 1
+    name: ClassVar[str] = "contractive"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.directions < 1:
+            raise ValueError(f"Contractive directions must be at least 1, got {self.directions}.")
+
+    def __call__(self, model: Encoder, batch: Batch) -> Tensor:
+        """The weighted estimate, from the batch's own noise."""
+        total = batch.clean.new_zeros(())
+        for k in range(self.directions):
+            direction = batch.noise(Gaussian(1.0), torch.zeros_like(batch.clean), f"contractive{k}").noisy
+            product = torch.func.jvp(model.encode, (batch.clean,), (direction,))[1]
+            total = total + product.float().square().sum() / len(batch.clean)
+        return self.weight * total / self.directions

@@ -1,0 +1,9 @@
+"""The model families, each a LightningModule."""
+
+from daezoo.models.base import DenoisingAutoencoder
+from daezoo.models.conv import ConvDAE
+from daezoo.models.residual import ResidualDAE
+from daezoo.models.stacked import StackedDAE
+from daezoo.models.vanilla import VanillaDAE
+
+__all__ = ["ConvDAE", "DenoisingAutoencoder", "ResidualDAE", "StackedDAE", "VanillaDAE"]

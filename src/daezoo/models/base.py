@@ -1,0 +1,136 @@
+"""What all denoising autoencoders share: the objective, the steps, the optimizer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from daezoo.batch import Batch
+from daezoo.hyperparameters import PlainHyperparameters
+from daezoo.losses import Penalty, ReconstructionLoss, SquaredError
+from daezoo.optim import AdamW, Optimizer
+
+
+class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
+    """A denoising autoencoder: min over θ of E_x E_{x̃∼q(x̃|x)} L(x, g(f(x̃))) (Vincent et al., 2008).
+
+    A family supplies `forward` and `encode`. Inputs are (batch, *shape); a fully connected family flattens them and
+    restores the shape by itself.
+
+    Args:
+        shape: Shape of one sample, (C, H, W) or (D,).
+        loss: The reconstruction loss, with its output link.
+        penalties: Terms added to it.
+        optimizer: What trains it.
+    """
+
+    bf16_cpus: ClassVar[frozenset[str]] = frozenset()
+    """CPU features with which bf16 was measured to train this family faster than float32."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        loss: ReconstructionLoss | None = None,
+        penalties: Sequence[Penalty] | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.loss = loss or SquaredError()
+        self.penalties = list(penalties or ())
+        self.optimizer = optimizer or AdamW()
+        if len({penalty.name for penalty in self.penalties}) < len(self.penalties):
+            raise ValueError(f"Each kind of penalty may appear once, got {self.penalties}.")
+
+    @abstractmethod
+    def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
+        """Raw output of the network for noisy samples (batch, *shape), before the loss's link; the same shape.
+
+        Args:
+            noisy: Noisy samples.
+            level: Noise level, a number or (batch,); ignored by families that are not conditioned on it.
+        """
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """The code of samples (batch, *shape), noise-free and deterministic: (batch, code)."""
+
+    def denoise(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
+        """The reconstruction x̂ of noisy samples, in data space and of their shape.
+
+        Args:
+            noisy: Noisy samples, (batch, *shape).
+            level: Noise level, a number or (batch,); ignored by families that are not conditioned on it.
+
+        Raises:
+            ValueError: If the shape does not fit the model.
+        """
+        return self.loss.link(self(noisy, level).float())
+
+    def check_shape(self, x: Tensor) -> None:
+        """Raise ValueError unless `x` is (batch, *shape)."""
+        if tuple(x.shape[1:]) != self.shape:
+            expected = ", ".join(["batch", *map(str, self.shape)])
+            raise ValueError(f"{type(self).__name__} expects samples of shape ({expected}), got {tuple(x.shape)}.")
+
+    def loss_terms(self, batch: Batch) -> dict[str, Tensor]:
+        """The named scalars whose sum is the loss, each averaged over the batch."""
+        return self.terms(self(batch.noisy, batch.level), batch)
+
+    def terms(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Reconstruction loss of an output, and the penalties."""
+        terms = {"reconstruction": self.loss(output, batch.clean, batch.mask).mean()}
+        return terms | {penalty.name: penalty(self, batch) for penalty in self.penalties}
+
+    def filters(self) -> Tensor | None:
+        """Filters of the first layer as pictures, (filters, C, H, W); None where there are none to show."""
+        return None
+
+    def check_trainer(self, trainer: L.Trainer) -> None:
+        """Raise ValueError if this model cannot be trained as the trainer would."""
+        for penalty in self.penalties:
+            penalty.check(self)
+
+    def on_fit_start(self) -> None:
+        """Stop before anything trains if the trainer does not fit."""
+        self.check_trainer(self.trainer)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Check the target's range once, on the first batch of a run."""
+        if self.trainer.global_step == 0 and batch_idx == 0:
+            self.loss.check(batch.clean)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss; it and its terms are logged under train/."""
+        terms = self.loss_terms(batch)
+        loss = torch.stack(list(terms.values())).sum()
+        self.log_dict(
+            {"train/loss": loss.detach()} | {f"train/{name}": value.detach() for name, value in terms.items()}
+        )
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log val/loss, its terms, and val/mse: mean squared error per element of the reconstruction."""
+        terms = self.loss_terms(batch)
+        terms["loss"] = torch.stack(list(terms.values())).sum()
+        self._log_evaluation("val", terms, batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log test/mse beside test/mse_noisy_input, that of leaving the input as it is."""
+        self._log_evaluation("test", {"mse_noisy_input": (batch.noisy - batch.clean).square().mean()}, batch)
+
+    def _log_evaluation(self, stage: str, terms: dict[str, Tensor], batch: Batch) -> None:
+        terms["mse"] = (self.denoise(batch.noisy, batch.level) - batch.clean).square().mean()
+        logged = {f"{stage}/{name}": value for name, value in terms.items()}
+        self.log_dict(logged, batch_size=len(batch.clean), sync_dist=True)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Reconstructions of a batch."""
+        return self.denoise(batch.noisy, batch.level)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The configured optimizer over all parameters."""
+        return self.optimizer.build(self.parameters())

@@ -1,0 +1,176 @@
+"""The stacked denoising autoencoder: greedy layer-wise pretraining in one fit."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
+
+from daezoo.batch import Batch
+from daezoo.corruption import Corruption, Masking
+from daezoo.losses import CrossEntropy, Penalty, ReconstructionLoss, SquaredError
+from daezoo.models.base import DenoisingAutoencoder
+from daezoo.networks.mlp import Activation, MLPAutoencoder
+from daezoo.optim import Optimizer
+
+
+class StackedDAE(DenoisingAutoencoder):
+    """A stack of denoising autoencoders trained one layer after the other: Σ_l E L(h_l, D_l(E_l(h̃_l))).
+
+    Layer l trains on the *clean* codes h_l of the finished layers below, corrupted at its own input (Vincent et al.,
+    2010). The first layer sees the data module's corruption, the others `code_corruption`. Sigmoid codes are
+    reconstructed under cross-entropy, rectified ones under squared error. Afterwards, optionally, the whole stack is
+    trained to denoise the data end to end. The active phase follows from the epoch and is never stored.
+
+    Outside `fit`, and in `encode` and `denoise` at any time, this is the whole stack.
+
+    Args:
+        shape: Shape of one sample, (C, H, W) or (D,).
+        hidden: Width of each layer, from the input up; the last is the code.
+        activation: Of every layer.
+        tied: Whether each layer's decoder uses its encoder's weights.
+        epochs_per_layer: Epochs each layer trains for, >= 1.
+        end_to_end_epochs: Epochs of the whole stack afterwards, >= 0.
+        code_corruption: One corruption per layer above the first; masking of a quarter of the units if None.
+        loss: The reconstruction loss of the data, with its output link; squared error if None.
+        penalties: Terms added to it, of the active layer or of the whole stack.
+        optimizer: What trains it; AdamW if None.
+
+    Raises:
+        ValueError: If epochs or the number of code corruptions do not fit.
+    """
+
+    find_unused_parameters = True
+    """Only the active layer has gradients, which DistributedDataParallel must be told."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        hidden: Sequence[int] = (1000, 1000, 1000),
+        activation: Activation = "sigmoid",
+        tied: bool = True,
+        epochs_per_layer: int = 15,
+        end_to_end_epochs: int = 0,
+        code_corruption: Sequence[Corruption] | None = None,
+        loss: ReconstructionLoss | None = None,
+        penalties: Sequence[Penalty] | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> None:
+        super().__init__(shape, loss, penalties, optimizer)
+        self.save_hyperparameters()
+        if epochs_per_layer < 1 or end_to_end_epochs < 0:
+            raise ValueError(
+                "StackedDAE needs epochs_per_layer >= 1 and end_to_end_epochs >= 0, "
+                f"got {epochs_per_layer} and {end_to_end_epochs}."
+            )
+        self.activation = activation
+        self.epochs_per_layer = epochs_per_layer
+        self.end_to_end_epochs = end_to_end_epochs
+        self.network = MLPAutoencoder(prod(self.shape), hidden, activation, tied)
+        self.code_loss = CrossEntropy() if activation == "sigmoid" else SquaredError()
+        self.code_corruption = [Masking()] * (len(hidden) - 1) if code_corruption is None else list(code_corruption)
+        if len(self.code_corruption) != len(hidden) - 1:
+            raise ValueError(
+                f"StackedDAE with {len(hidden)} layers needs {len(hidden) - 1} code corruptions, one for each "
+                f"layer above the first, got {len(self.code_corruption)}."
+            )
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.network.layers)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all phases together: what `max_epochs` has to be."""
+        return self.depth * self.epochs_per_layer + self.end_to_end_epochs
+
+    @property
+    def active_layer(self) -> int | None:
+        """The layer in training, from 0; None for the whole stack, which is also all there is outside `fit`."""
+        if self._trainer is None or self.trainer.state.fn != "fit":
+            return None
+        layer = self.current_epoch // self.epochs_per_layer
+        return layer if layer < self.depth else None
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code of the whole stack for samples (batch, *shape): (batch, hidden[-1])."""
+        self.check_shape(x)
+        return self.network.encode(x.flatten(1))
+
+    def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
+        """Raw output of the whole stack for samples (batch, *shape), the same shape; `level` is ignored."""
+        return self.network.decode(self.encode(noisy)).view_as(noisy)
+
+    def loss_terms(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the active layer, or of the whole stack."""
+        if self.active_layer is None:
+            return super().loss_terms(batch)
+        return self.layer_terms(self.active_layer, batch)
+
+    def layer_terms(self, index: int, batch: Batch) -> dict[str, Tensor]:
+        """Terms of one layer, trained on the clean codes below it; only its own parameters get gradients."""
+        layer = self.network.layers[index]
+        if index == 0:
+            flat = batch._replace(**{k: getattr(batch, k).flatten(1) for k in ("noisy", "clean", "mask")})
+            loss: ReconstructionLoss = self.loss
+        else:
+            with torch.no_grad():
+                codes = batch.clean.flatten(1)
+                for below in self.network.layers[:index]:
+                    codes = below.encode(codes)
+                codes = codes.float()
+            corrupted = batch.noise(self.code_corruption[index - 1], codes, f"layer{index}")
+            flat = batch._replace(clean=codes, **corrupted._asdict())
+            loss = self.code_loss
+        output = layer.decode(layer.encode(flat.noisy))
+        terms = {"reconstruction": loss(output, flat.clean, flat.mask).mean()}
+        return terms | {penalty.name: penalty(layer, flat) for penalty in self.penalties}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """As the base, and the active layer's loss also under a name of its own: layers' losses are not comparable."""
+        terms = self.loss_terms(batch)
+        terms["loss"] = torch.stack(list(terms.values())).sum()
+        phase = "stack" if self.active_layer is None else f"layer{self.active_layer + 1}"
+        terms[phase] = terms["loss"]
+        self._log_evaluation("val", terms, batch)
+
+    def check_trainer(self, trainer: L.Trainer) -> None:
+        """Check the schedule against the trainer.
+
+        Raises:
+            ValueError: If the trainer's epochs differ from the phases', it stops early on a loss that is not comparable
+                between layers, or it would wait for gradients of inactive layers.
+        """
+        super().check_trainer(trainer)
+        limited = trainer.max_steps >= 0 or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+        if trainer.max_epochs != self.total_epochs and not limited:
+            raise ValueError(
+                f"StackedDAE trains {self.depth} layers x {self.epochs_per_layer} epochs and {self.end_to_end_epochs} "
+                f"epochs end to end, {self.total_epochs} in all, but max_epochs is {trainer.max_epochs}. Leave max_epochs "
+                "out, or set epochs_per_layer and end_to_end_epochs."
+            )
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping) and callback.monitor == "val/loss":
+                raise ValueError(
+                    "StackedDAE cannot stop early on val/loss, which is another loss in every layer. "
+                    "Set epochs_per_layer instead."
+                )
+        if isinstance(trainer.strategy, DDPStrategy) and not self._finds_unused(trainer.strategy):
+            raise ValueError(
+                "StackedDAE trains one layer at a time, so DistributedDataParallel must look for unused parameters. "
+                "Use strategy ddp_find_unused_parameters_true."
+            )
+
+    @staticmethod
+    def _finds_unused(strategy: Any) -> bool:
+        return bool(strategy._ddp_kwargs.get("find_unused_parameters"))
+
+    def filters(self) -> Tensor | None:
+        """The first layer's weights as pictures, (hidden[0], C, H, W); None for vectors."""
+        weight = self.network.layers[0].weight.detach()
+        return weight.view(-1, *self.shape) if len(self.shape) == 3 else None

@@ -1,0 +1,54 @@
+"""The classic denoising autoencoder."""
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor
+
+from daezoo.losses import Penalty, ReconstructionLoss
+from daezoo.models.base import DenoisingAutoencoder
+from daezoo.networks.mlp import Activation, MLPAutoencoder
+from daezoo.optim import Optimizer
+
+
+class VanillaDAE(DenoisingAutoencoder):
+    """A fully connected denoising autoencoder: h = s(W x̃ + b), z = W' h + b' (Vincent et al., 2008).
+
+    Args:
+        shape: Shape of one sample, (C, H, W) or (D,).
+        hidden: Width of each hidden layer, from the input up; the last is the code.
+        activation: s, of every hidden layer.
+        tied: Whether W' = Wᵀ.
+        loss: The reconstruction loss, with its output link; squared error if None.
+        penalties: Terms added to it.
+        optimizer: What trains it; AdamW if None.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        hidden: Sequence[int] = (1000,),
+        activation: Activation = "sigmoid",
+        tied: bool = True,
+        loss: ReconstructionLoss | None = None,
+        penalties: Sequence[Penalty] | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> None:
+        super().__init__(shape, loss, penalties, optimizer)
+        self.save_hyperparameters()
+        self.activation = activation
+        self.network = MLPAutoencoder(prod(self.shape), hidden, activation, tied)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code of samples (batch, *shape): (batch, hidden[-1])."""
+        self.check_shape(x)
+        return self.network.encode(x.flatten(1))
+
+    def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
+        """Raw output for noisy samples (batch, *shape), the same shape; `level` is ignored."""
+        return self.network.decode(self.encode(noisy)).view_as(noisy)
+
+    def filters(self) -> Tensor | None:
+        """The first layer's weights as pictures, (hidden[0], C, H, W); None for vectors."""
+        weight = self.network.layers[0].weight.detach()
+        return weight.view(-1, *self.shape) if len(self.shape) == 3 else None

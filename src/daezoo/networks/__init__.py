@@ -1,0 +1,1 @@
+"""Plain `nn.Module`s that know nothing of the rest of the package."""

@@ -1,0 +1,95 @@
+"""Noise as a function of a key, never of hidden state.
+
+Training noise is keyed by (seed, step counter), evaluation noise by (seed, sample index). Nothing here touches torch's
+global generator, so noise does not depend on the number of processes, on what else was drawn, or on a restart.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from daezoo.augmentation import Augmentation
+from daezoo.batch import Corrupted
+from daezoo.corruption import Corruption
+
+
+def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for one key.
+
+    Args:
+        key: Non-negative integers and names; mixed by NumPy's SeedSequence, so that neighbouring keys are independent.
+        device: Where the generator draws.
+    """
+    entropy = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key]
+    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator(device).manual_seed(seed)
+
+
+@dataclass(frozen=True)
+class StepNoise:
+    """Training noise: the whole global batch's noise is drawn, and each process keeps its own rows.
+
+    Row i of process r is row i * world_size + r of the global batch, as the sampler deals samples out: one process and
+    many see the same noise.
+
+    Args:
+        seed: The run's seed.
+        counter: Batches trained on so far, over all epochs.
+        rank: This process, 0 <= rank < world_size.
+        world_size: Number of processes.
+        progress: Share of the training that is over, in [0, 1], for levels that grow over training.
+    """
+
+    seed: int
+    counter: int
+    rank: int = 0
+    world_size: int = 1
+    progress: float = 1.0
+
+    def __call__(self, corruption: Corruption, clean: Tensor, stream: str = "input") -> Corrupted:
+        """Corrupt this process's rows, (batch, *dims)."""
+        whole, draw = self._global(clean, stream)
+        return Corrupted(*(part[self._rows] for part in corruption(whole, draw, self.progress)))
+
+    def augment(self, augmentation: Augmentation, clean: Tensor, stream: str) -> Tensor:
+        """Augment this process's rows, (batch, C, H, W)."""
+        return augmentation(*self._global(clean, stream))[self._rows]
+
+    @property
+    def _rows(self) -> slice:
+        return slice(self.rank, None, self.world_size)
+
+    def _global(self, clean: Tensor, stream: str) -> tuple[Tensor, torch.Generator]:
+        draw = generator(self.seed, "train", stream, self.counter, device=clean.device)
+        if self.world_size == 1:
+            return clean, draw
+        whole = clean.new_zeros(len(clean) * self.world_size, *clean.shape[1:])
+        whole[self._rows] = clean
+        return whole, draw
+
+
+@dataclass(frozen=True)
+class SampleNoise:
+    """Evaluation noise: each sample's own, the same for every batch size, device and number of processes.
+
+    Args:
+        seed: The seed of the evaluation, which is not the seed of the training.
+        split: Name of the split; two splits' noise is independent.
+        index: (batch,) place of each sample in its split.
+    """
+
+    seed: int
+    split: str
+    index: Tensor
+
+    def __call__(self, corruption: Corruption, clean: Tensor, stream: str = "input") -> Corrupted:
+        """Corrupt each sample with its own noise, drawn on the CPU, (batch, *dims)."""
+        samples = clean.cpu()
+        corrupted = [
+            corruption(samples[row : row + 1], generator(self.seed, self.split, stream, index))
+            for row, index in enumerate(self.index.tolist())
+        ]
+        return Corrupted(*(torch.cat(parts).to(clean.device) for parts in zip(*corrupted, strict=True)))

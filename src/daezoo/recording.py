@@ -1,0 +1,127 @@
+"""What a run records while it trains: metrics.csv, timings, last.ckpt."""
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint
+
+from daezoo.files import write_text
+
+
+class RunRecorder(Checkpoint):
+    """Writes metrics.csv and checkpoints/last.ckpt, so that a killed run can go on as if nothing had happened.
+
+    A checkpoint is written at every epoch's end and every `every_n_steps` steps. metrics.csv has one row for each step
+    that logged anything, and is complete up to the checkpoint whenever one is written.
+
+    Args:
+        every_n_steps: Steps between checkpoints inside an epoch, >= 1.
+
+    Raises:
+        ValueError: If `every_n_steps` < 1.
+    """
+
+    def __init__(self, every_n_steps: int = 500) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"A checkpoint can be written every 1 step or more, got {every_n_steps}.")
+        self.every_n_steps = every_n_steps
+        self.folder: Path | None = None
+        self.rows: dict[int, dict[str, float]] = {}
+        self.timings = {"seconds": 0.0, "batch_seconds": 0.0, "samples": 0}
+        self._started = self._batch_started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Timings so far."""
+        self._tick()
+        return dict(self.timings)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting where the checkpoint was written."""
+        self.timings.update(state_dict)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the rows up to the checkpoint that training resumes from."""
+        self._started = time.perf_counter()
+        if trainer.is_global_zero and self.folder and (self.folder / "metrics.csv").is_file():
+            with open(self.folder / "metrics.csv", newline="") as file:
+                rows = list(csv.DictReader(file))
+            self.rows = {
+                int(row["step"]): {key: float(value) for key, value in row.items() if key != "step" and value}
+                for row in rows
+                if int(row["step"]) <= trainer.global_step
+            }
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the batch's clock."""
+        self._batch_started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch; record its metrics and write a checkpoint where they are due."""
+        self.timings["batch_seconds"] += time.perf_counter() - self._batch_started
+        self.timings["samples"] += len(batch.clean) * trainer.world_size
+        last = batch_idx + 1 == trainer.num_training_batches
+        if (batch_idx + 1) % trainer.accumulate_grad_batches and not last:
+            return
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._record(trainer, "train/")
+        if trainer.global_step % self.every_n_steps == 0 and not last:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Record the validation metrics of a fit."""
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._record(trainer, "val/")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Wait for the device, so that the timings hold, and write a checkpoint."""
+        if pl_module.device.type == "cuda":
+            waiting = time.perf_counter()
+            torch.cuda.synchronize()
+            self.timings["batch_seconds"] += time.perf_counter() - waiting
+        self._save(trainer)
+
+    def _record(self, trainer: L.Trainer, prefix: str) -> None:
+        row = self.rows.setdefault(trainer.global_step, {"epoch": trainer.current_epoch})
+        row |= {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith(prefix)}
+
+    def _save(self, trainer: L.Trainer) -> None:
+        if self.folder is None:
+            return
+        if trainer.is_global_zero:
+            self._write_rows(self.folder / "metrics.csv")
+        trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt", weights_only=False)
+
+    def _write_rows(self, path: Path) -> None:
+        names = sorted({name for row in self.rows.values() for name in row} - {"epoch"})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["step", "epoch", *names], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"step": step, **row} for step, row in self.rows.items())
+        write_text(path, text.getvalue())
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.timings["seconds"] += now - self._started
+        self._started = now
+
+
+class EpochLines(Callback):
+    """One plain line per epoch, for output that is no terminal."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the epoch's last losses."""
+        if trainer.is_global_zero:
+            shown = ("train/loss", "val/loss", "val/mse")
+            values = [
+                f"{name} {trainer.callback_metrics[name]:.4g}" for name in shown if name in trainer.callback_metrics
+            ]
+            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", *values, sep="  ", flush=True)

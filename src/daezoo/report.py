@@ -1,0 +1,25 @@
+"""The table at the end of a run or an evaluation."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from daezoo.evaluation.restoration import PROTOCOL
+
+
+def print_restoration(metrics: Mapping[str, float], title: str) -> None:
+    """Print reconstruction errors with the two that make them meaningful, and the protocol.
+
+    Args:
+        metrics: As `evaluate` returns them.
+        title: What was evaluated, on what.
+    """
+    table = Table(title=title, title_justify="left", caption=PROTOCOL, caption_justify="left")
+    table.add_column("")
+    table.add_column("mse", justify="right")
+    table.add_column("psnr (dB)", justify="right")
+    table.add_row("denoised", f"{metrics['mse']:.5f}", f"{metrics['psnr']:.2f}")
+    table.add_row("noisy input as it is", f"{metrics['mse_noisy_input']:.5f}", f"{metrics['psnr_noisy_input']:.2f}")
+    table.add_row("training mean", f"{metrics['mse_train_mean']:.5f}", "")
+    Console().print(table)

@@ -1,0 +1,64 @@
+"""Run folders: runs/<model>-<data>/<name>/, each claimed by one run."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from daezoo.files import write_text
+
+
+def claim(parent: Path, name: str | None) -> Path:
+    """Make a run folder that nobody else has: `name`, or the next free integer.
+
+    Raises:
+        ValueError: If `name` is taken or no plain folder name.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    if name is not None:
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise ValueError(f"The run's name must be a plain folder name, got {name!r}.")
+        folder = parent / name
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            raise ValueError(
+                f"The run folder {folder} exists. Choose another name, or go on with it: daezoo fit --resume {folder}"
+            ) from None
+        return folder
+    taken = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()]
+    number = max(taken, default=0)
+    while True:  # mkdir decides between two runs that start at once
+        number += 1
+        folder = parent / str(number)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+
+
+def summary_of(folder: Path) -> dict[str, Any] | None:
+    """The summary of a finished run; None if it is not finished."""
+    path = folder / "summary.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Write summary.json, which marks the run as finished."""
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this package runs from, with -dirty if it was changed; None outside one."""
+    source = Path(__file__).resolve()
+    try:
+        subprocess.run(
+            ["git", "-C", str(source.parent), "ls-files", "--error-unmatch", source.name],
+            check=True,
+            capture_output=True,
+        )
+        describe = ["git", "-C", str(source.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(describe, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,298 @@
+"""`daezoo fit|validate|test|predict`: LightningCLI, plus run folders and exact resume."""
+
+import importlib.util
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
+from torchvision.io import read_image
+
+import daezoo.data
+import daezoo.models  # noqa: F401  (imported so that --model StackedDAE is a known name)
+from daezoo import figures, runs
+from daezoo.checkpoint import AtomicCheckpointIO, read
+from daezoo.data.base import DenoisingDataModule
+from daezoo.errors import Parser
+from daezoo.evaluation.restoration import evaluate
+from daezoo.files import write_text
+from daezoo.hardware import cpu_features
+from daezoo.models.base import DenoisingAutoencoder
+from daezoo.recording import EpochLines, RunRecorder
+from daezoo.report import print_restoration
+
+QUIET = (
+    ".*does not have many workers.*",  # batches of data in memory are one index; workers would only slow them down
+    ".*LightningCLI's args parameter is intended to run from within Python.*",  # our command line is ours to pass on
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning 2.6 with torch 2.15
+)
+
+
+def number_seed(seed: bool | int) -> int:
+    """The seed of the data; it must be a number, because a run has to be repeatable."""
+    if isinstance(seed, bool):
+        raise ValueError(f"seed_everything must be a number, got {seed}.")
+    return seed
+
+
+class DaezooCLI(LightningCLI):
+    """LightningCLI for denoising autoencoders, in subclass mode.
+
+    Args:
+        args: The command line.
+        resume: Run folder to go on with.
+    """
+
+    def __init__(self, args: list[str], resume: Path | None = None) -> None:
+        self.resume = resume
+        self.recorder: RunRecorder | None = None
+        super().__init__(
+            DenoisingAutoencoder,
+            DenoisingDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={"use_distributed_sampler": False},
+            auto_configure_optimizers=False,
+            parser_class=Parser,
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Our own arguments, and what the model takes from the data."""
+        parser.add_argument("--name", type=str | None, help="Name of the run folder; the next integer if not given.")
+        parser.add_argument("--runs", type=str, default="runs", help="Folder that holds the run folders.")
+        parser.add_argument(
+            "--logger", type=Literal["wandb", "tensorboard"] | None, help="A logger beside metrics.csv."
+        )
+        parser.add_argument("--checkpoint_every_n_steps", type=int, default=500, help="Also at every epoch's end.")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=number_seed)
+        parser.link_arguments("data.shape", "model.init_args.shape", apply_on="instantiate")
+
+    @property
+    def options(self) -> Any:
+        """The parsed configuration of the subcommand."""
+        return self.config[self.subcommand]
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """The trainer, with what follows from model and machine filled in, and written into the configuration."""
+        chosen = self.options.trainer
+        if chosen.max_epochs is None and chosen.max_steps < 0 and hasattr(self.model, "total_epochs"):
+            chosen.max_epochs = self.model.total_epochs
+        if chosen.precision is None:
+            chosen.precision = self._default_precision(chosen.accelerator)
+        if chosen.devices not in (1, "1") and getattr(self.model, "find_unused_parameters", False):
+            strategies = ("ddp", "ddp_spawn", "ddp_fork")
+            plain = "ddp" if chosen.strategy == "auto" else chosen.strategy
+            chosen.strategy = f"{plain}_find_unused_parameters_true" if plain in strategies else plain
+        kwargs |= {key: chosen[key] for key in ("max_epochs", "precision", "strategy")}
+        configured = self._get(self.config_init, "trainer")
+        kwargs["plugins"] = [*(configured.plugins or []), AtomicCheckpointIO()]
+        kwargs["callbacks"] = list(configured.callbacks or [])
+        if configured.logger is None:
+            kwargs["logger"] = False  # Lightning's default would write a folder of its own
+        if self.subcommand == "fit":
+            self.recorder = RunRecorder(self.options.checkpoint_every_n_steps)
+            kwargs["callbacks"].append(self.recorder)
+            if not sys.stdout.isatty():
+                kwargs["callbacks"].append(EpochLines())
+        if configured.enable_progress_bar is None:
+            kwargs["enable_progress_bar"] = sys.stdout.isatty()
+            if sys.stdout.isatty():
+                kwargs["callbacks"].append(RichProgressBar(refresh_rate=20, leave=True))
+        return super().instantiate_trainer(**kwargs)
+
+    def _default_precision(self, accelerator: str) -> str:
+        cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+        fast = sorted(self.model.bf16_cpus & cpu_features()) if cpu else []
+        if fast:
+            print_once(f"Precision bf16-mixed: this CPU has {fast[0]}. For float32: --trainer.precision 32-true")
+            return "bf16-mixed"
+        return "32-true"
+
+    def before_fit(self) -> None:
+        """Check everything that can be checked, then claim the run folder; nothing is written before."""
+        assert self.recorder is not None
+        self.model.check_trainer(self.trainer)
+        if is_first_process():
+            self.datamodule.prepare_data()
+            self.datamodule.setup("fit")
+            self.model.loss.check(next(self.datamodule.evaluation_batches("train")).clean)
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if not is_first_process():
+            self.recorder.folder = Path()  # other processes take part in saving, but write nothing
+            return
+        model, data = self._names()
+        folder = self.resume or runs.claim(Path(self.options.runs) / f"{model}-{data}", self.options.name)
+        self.recorder.folder = folder
+        write_text(folder / "config.yaml", self.config_text())
+        self.trainer.loggers += self._loggers(folder)
+        what = f"{type(self.model).__name__} on {type(self.datamodule).__name__}"
+        size = sum(parameter.numel() for parameter in self.model.parameters())
+        print(f"{'Resuming' if self.resume else 'Training'} {what}, {size:,} parameters, in {folder}", flush=True)
+
+    def config_text(self) -> str:
+        """The whole configuration, with what the model took from the data, as YAML."""
+        parser = self._parser(self.subcommand)
+        config = yaml.safe_load(parser.dump(self.options, skip_none=False, skip_link_targets=False, format="yaml"))
+        config.pop("config", None)
+        config["model"]["init_args"]["shape"] = list(self.datamodule.shape)
+        return yaml.safe_dump(config, sort_keys=False)
+
+    def _names(self) -> tuple[str, str]:
+        """What the run is called after: the configuration files that named the classes, else the classes."""
+        names = {
+            "model": type(self.model).__name__.removesuffix("DAE").lower(),
+            "data": type(self.datamodule).__name__.removesuffix("Data").lower(),
+        }
+        for path in self.options.config or []:
+            content = yaml.safe_load(Path(str(path)).read_text()) or {}
+            for key in names:
+                if "class_path" in (content.get(key) or {}):
+                    names[key] = Path(str(path)).stem
+        return names["model"], names["data"]
+
+    def _loggers(self, folder: Path) -> list[Logger]:
+        if self.options.logger == "tensorboard":
+            if not importlib.util.find_spec("tensorboard"):
+                raise ValueError("--logger tensorboard needs the package tensorboard: pip install tensorboard")
+            return [TensorBoardLogger(folder, name=None, version="tensorboard")]
+        if self.options.logger == "wandb":
+            import wandb
+
+            offline = not (wandb.api.api_key or os.environ.get("WANDB_MODE"))
+            if offline:
+                print("wandb: not logged in, so this run is logged offline; send it later with wandb sync")
+            return [WandbLogger(name=folder.name, save_dir=folder, project=folder.parent.name, offline=offline)]
+        return []
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train, from the run's last checkpoint if it is resumed."""
+        assert self.recorder is not None
+        last = self.resume / "checkpoints" / "last.ckpt" if self.resume else None
+        if last and last.is_file():
+            kwargs["ckpt_path"] = last
+        try:
+            self.trainer.fit(**kwargs)
+        except OSError:
+            raise
+        except Exception as error:
+            raise RuntimeError(f"Training failed.{self._way_on()}") from error
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            print(f"Interrupted.{self._way_on()}", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    def _way_on(self) -> str:
+        folder = self.recorder.folder if self.recorder else None
+        return f" To go on: daezoo fit --resume {folder}" if folder else ""
+
+    def after_fit(self) -> None:
+        """Measure, write summary and pictures, print the table; on one process, from the last checkpoint."""
+        assert self.recorder is not None
+        folder = self.recorder.folder
+        if folder is None or not is_first_process():
+            return
+        last = folder / "checkpoints" / "last.ckpt"
+        checkpoint = read(last)
+        # what the last checkpoint holds is what everybody else will load
+        self.model.load_state_dict(checkpoint["state_dict"])
+        self.model.eval()
+        timings = checkpoint["callbacks"][self.recorder.state_key]
+        splits = self.datamodule.splits
+        metrics = evaluate(self.model, self.datamodule.evaluation_batches("test"), splits["train"].mean())
+        model, data = folder.parent.name.split("-", 1) if self.resume else self._names()
+        summary = {
+            "model": model,
+            "data": data,
+            "seed": self.options.seed_everything,
+            "epochs": checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"],
+            "steps": checkpoint["global_step"],
+            "seconds": round(timings["seconds"], 3),
+            "samples_per_second": round(timings["samples"] / timings["batch_seconds"], 1),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "device": str(self.trainer.strategy.root_device),
+            "world_size": self.trainer.world_size,
+            "precision": self.trainer.precision,
+            "commit": runs.commit(),
+            "checkpoint": str(last.relative_to(folder)),
+            "test": metrics,
+        }
+        names = figures.save_all(folder, self.model, self.datamodule)
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("reconstructions", [str(folder / "reconstructions.png")])
+                logger.experiment.finish()
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("reconstructions", read_image(str(folder / "reconstructions.png")))
+                logger.finalize("success")
+        runs.write_summary(folder, summary)
+        about = f"{len(splits['test']):,} test samples, {self.datamodule.evaluation_corruption}"
+        print_restoration(metrics, f"{type(self.model).__name__}, {about}")
+        print(f"{folder}: summary.json, {', '.join(names)}")
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes, as far as is known before a trainer exists."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+@rank_zero_only
+def print_once(text: str) -> None:
+    """Print on one process."""
+    print(text, flush=True)
+
+
+def resume_arguments(folder: Path, others: list[str]) -> list[str] | None:
+    """The command line that goes on with a run; None if it is finished.
+
+    Raises:
+        ValueError: If the folder is no run folder, or more than the trainer would be changed.
+    """
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise ValueError(f"{folder} is no run folder: there is no file {config}.")
+    strange = [other for other in others if other.startswith("-") and not other.startswith("--trainer.")]
+    if strange:
+        raise ValueError(
+            "A run is resumed with the configuration it started with; only --trainer.* can be changed, "
+            f"got {strange[0]}."
+        )
+    summary = runs.summary_of(folder)
+    if summary and not others:
+        print(f"{folder} is finished: {summary['epochs']} epochs, {summary['steps']} steps. Nothing to do.")
+        return None
+    return ["fit", "--config", str(config), *others]
+
+
+def run(args: list[str]) -> DaezooCLI | None:
+    """Run fit, validate, test or predict; None if there was nothing to do.
+
+    Args:
+        args: The command line, the subcommand first. `fit --resume DIR` goes on with a run.
+    """
+    for noise in QUIET:
+        warnings.filterwarnings("ignore", noise)
+    # which hardware it looked for and what else one might install; we say what the run uses ourselves
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    resume: Path | None = None
+    if args[0] == "fit" and "--resume" in args:
+        at = args.index("--resume")
+        if at + 1 == len(args):
+            raise ValueError("--resume needs a run folder.")
+        resume = Path(args[at + 1])
+        resumed = resume_arguments(resume, [*args[1:at], *args[at + 2 :]])
+        if resumed is None:
+            return None
+        args = resumed
+    return DaezooCLI(args, resume)
