@@ -3,9 +3,18 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from daezoo.data import DenoisingDataModule
+    from daezoo.models import DenoisingAutoencoder
+
+# small tensors: one thread is faster, and tests that run side by side do not fight over the cores
+os.environ["OMP_NUM_THREADS"] = "1"
 
 HOOK = install_import_hook(
     ["daezoo.augmentation", "daezoo.corruption", "daezoo.losses", "daezoo.networks"], "beartype.beartype"
@@ -46,4 +55,14 @@ def daezoo_command(workplace: Path, capsys: pytest.CaptureFixture[str]) -> Calla
     return run
 
 
-os.environ.setdefault("WANDB_MODE", "offline")
+def build(model: str, **arguments: object) -> tuple["DenoisingAutoencoder", "DenoisingDataModule"]:
+    """The model of a shipped configuration and the digits it would train on."""
+    from daezoo.checkpoint import rebuild
+    from daezoo.data import DenoisingDataModule
+    from daezoo.models import DenoisingAutoencoder
+
+    path = CONFIGS / "model" / f"{model}.yaml"
+    config = yaml.safe_load(path.read_text())
+    data = {"_class_path": "daezoo.data.DigitsData", "batch_size": 32, **config["data"]["init_args"]}
+    hyperparameters = {"_class_path": config["model"]["class_path"], **config["model"]["init_args"], "shape": [1, 8, 8]}
+    return rebuild(path, hyperparameters | arguments, DenoisingAutoencoder), rebuild(path, data, DenoisingDataModule)

@@ -9,7 +9,7 @@ No corruption changes its input, keeps state, or rescales what survives (masking
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -56,7 +56,7 @@ class Corruption(ABC):
         value = getattr(self, self.level_name)
         return value if isinstance(value, Level) else Fixed(float(value))
 
-    def at(self, level: float) -> Self:
+    def at(self, level: float) -> "Corruption":
         """The same corruption at another, fixed level.
 
         Raises:

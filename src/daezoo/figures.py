@@ -64,11 +64,11 @@ def reconstructions(model: DenoisingAutoencoder, data: DenoisingDataModule, colu
 def _draw(axis: Any, sample: Tensor) -> None:
     axis.set(xticks=[], yticks=[])
     if sample.ndim == 1:
-        axis.plot(sample, linewidth=0.5)
+        axis.plot(sample.numpy(), linewidth=0.5)
     elif sample.shape[0] == 3:
-        axis.imshow(sample.permute(1, 2, 0).clamp(0, 1), interpolation="nearest")
+        axis.imshow(sample.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
     else:
-        axis.imshow(sample.mean(0), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.imshow(sample.mean(0).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
 def filters(weights: Tensor, columns: int = 20, rows: int = 10) -> Figure:

@@ -6,7 +6,7 @@ sigmoid is never applied twice. Losses sum over elements and leave one number pe
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -146,6 +146,7 @@ class CrossEntropy(ReconstructionLoss):
             )
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """What a penalty needs of a model."""
 

@@ -45,8 +45,11 @@ class RunRecorder(Checkpoint):
         self.timings.update(state_dict)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the rows up to the checkpoint that training resumes from."""
+        """Start the run's clock."""
         self._started = time.perf_counter()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the rows up to the checkpoint that training resumes from, which is known only now."""
         if trainer.is_global_zero and self.folder and (self.folder / "metrics.csv").is_file():
             with open(self.folder / "metrics.csv", newline="") as file:
                 rows = list(csv.DictReader(file))

@@ -151,8 +151,8 @@ class StackedDAE(DenoisingAutoencoder):
         if trainer.max_epochs != self.total_epochs and not limited:
             raise ValueError(
                 f"StackedDAE trains {self.depth} layers x {self.epochs_per_layer} epochs and {self.end_to_end_epochs} "
-                f"epochs end to end, {self.total_epochs} in all, but max_epochs is {trainer.max_epochs}. Leave max_epochs "
-                "out, or set epochs_per_layer and end_to_end_epochs."
+                f"epochs end to end, {self.total_epochs} in all, but max_epochs is {trainer.max_epochs}. Leave "
+                "max_epochs out, or set epochs_per_layer and end_to_end_epochs."
             )
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.monitor == "val/loss":

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Images = Float[Tensor, "batch channels height width"]
+Images = Float[Tensor, "batch channels rows columns"]
 
 
 class NoisePredictor(nn.Module):
@@ -36,7 +36,7 @@ class NoisePredictor(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
-    def features(self, noisy: Images) -> Images:
+    def features(self, noisy: Images) -> Float[Tensor, "batch width rows columns"]:
         """The last hidden feature map, (batch, width, H, W)."""
         return self.hidden(noisy)
 

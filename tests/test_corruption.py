@@ -1,0 +1,349 @@
+from dataclasses import replace
+from itertools import product
+from math import inf, nan, sqrt
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from daezoo import corruption as module
+from daezoo.corruption import (
+    BlockMasking,
+    Clean,
+    Compose,
+    Corruption,
+    Gaussian,
+    GaussianMasking,
+    Masking,
+    OneOf,
+    SaltAndPepper,
+)
+from daezoo.schedule import Fixed, Progressive, Uniform
+
+CORRUPTIONS = [
+    Clean(),
+    Gaussian(0.5),
+    Gaussian(Uniform(0.1, 0.9)),
+    Masking(0.3),
+    Masking(Progressive(0.0, 0.5)),
+    SaltAndPepper(0.3),
+    GaussianMasking(0.3),
+    BlockMasking(0.3, size=2),
+    BlockMasking(Uniform(0.0, 1.0), size=9),
+    Compose(Gaussian(0.5), Masking(0.3)),
+    OneOf([SaltAndPepper(0.3), Gaussian(0.5), Clean()]),
+]
+LEVELLED = [Gaussian, Masking, SaltAndPepper, GaussianMasking, BlockMasking]
+RATIOS = [Masking, SaltAndPepper, GaussianMasking, BlockMasking]
+
+
+def name(value: object) -> str:
+    return value.__name__ if isinstance(value, type) else type(value).__name__
+
+
+every_corruption = pytest.mark.parametrize("corruption", CORRUPTIONS, ids=name)
+every_levelled = pytest.mark.parametrize("kind", LEVELLED, ids=name)
+every_ratio = pytest.mark.parametrize("kind", RATIOS, ids=name)
+quick = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def assert_mean(draws: Tensor, expected: float, variance: float) -> None:
+    # Independent draws of known variance: the bound is 5 standard errors, which chance passes once in 2 million.
+    bound = 5 * sqrt(variance / draws.numel())
+    assert abs(draws.double().mean().item() - expected) < bound
+
+
+def assert_standard_normal(draws: Tensor) -> None:
+    assert_mean(draws, 0.0, 1.0)
+    assert_mean(draws.double() ** 2, 1.0, 2.0)
+    assert_mean(draws.double() ** 4, 3.0, 96.0)
+
+
+def test_every_corruption_of_the_module_is_in_the_list_of_these_tests():
+    found = {kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Corruption)}
+    assert {type(corruption) for corruption in CORRUPTIONS} == found - {Corruption}
+
+
+@every_corruption
+@quick
+@given(
+    shape=st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 2**63 - 1),
+    progress=st.floats(0, 1),
+)
+def test_laws_of_every_corruption(corruption, shape, dtype, seed, progress):
+    clean = torch.rand(shape, generator=seeded(1), dtype=dtype) - 0.3
+    before, global_state = clean.clone(), torch.get_rng_state()
+
+    noisy, level, mask = corruption(clean, seeded(seed), progress)
+
+    assert (noisy.shape, noisy.dtype) == (clean.shape, dtype)
+    assert (mask.shape, mask.dtype) == (clean.shape, torch.bool)
+    assert level.shape == (len(clean),)
+    assert noisy.isfinite().all()
+    assert torch.equal(noisy[~mask], clean[~mask])
+    assert torch.equal(clean, before)
+    assert noisy.data_ptr() != clean.data_ptr()
+    assert torch.equal(torch.get_rng_state(), global_state)
+    again = corruption(clean, seeded(seed), progress)
+    assert all(torch.equal(first, second) for first, second in zip((noisy, level, mask), again, strict=True))
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS[1:], ids=name)
+def test_another_seed_gives_other_noise_and_no_generator_draws_from_torchs_own(corruption):
+    clean = torch.ones(16, 3, 8, 8)
+    assert not torch.equal(corruption(clean, seeded(0)).noisy, corruption(clean, seeded(1)).noisy)
+    torch.manual_seed(5)
+    ours = corruption(clean).noisy
+    assert not torch.equal(ours, corruption(clean).noisy)
+    torch.manual_seed(5)
+    assert torch.equal(ours, corruption(clean).noisy)
+
+
+@pytest.mark.parametrize(
+    "corruption",
+    [
+        *(kind().at(0.0) for kind in LEVELLED),
+        *(kind(Uniform(0.0, 0.0)) for kind in LEVELLED),
+        Clean(),
+        Compose(Gaussian(0.0), Masking(0.0)),
+        OneOf([BlockMasking(0.0), GaussianMasking(0.0)]),
+    ],
+    ids=name,
+)
+def test_level_zero_is_the_identity(corruption):
+    clean = torch.randn(50, 2, 5, 5, generator=seeded())
+    noisy, level, mask = corruption(clean, seeded(1))
+    assert torch.equal(noisy, clean)
+    assert not mask.any()
+    assert torch.equal(level, torch.zeros(50))
+
+
+@every_ratio
+def test_ratio_one_corrupts_every_element(kind):
+    clean = torch.full((50, 2, 5, 5), 0.5)
+    noisy, level, mask = kind(1.0)(clean, seeded())
+    assert mask.all()
+    assert (noisy != clean).all()
+    assert torch.equal(level, torch.ones(50))
+
+
+@every_ratio
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.75])
+def test_each_element_is_masked_with_probability_ratio(kind, ratio):
+    mask = kind(ratio)(torch.ones(20_000, 1, 6, 6), seeded()).mask[:, 0].double()
+    for row, column in product(range(6), range(6)):
+        assert_mean(mask[:, row, column], ratio, ratio * (1 - ratio))
+    shares = mask.flatten(1).mean(1)
+    assert_mean(shares, ratio, shares.var().item())
+    if kind is not BlockMasking:
+        # Independent elements: the shares' variance is p(1-p)/36, known to √(2/20000) = 1%; five times that is 5%.
+        assert shares.var().item() == pytest.approx(ratio * (1 - ratio) / 36, rel=0.05)
+
+
+def test_gaussian_noise_is_normal_with_the_given_deviation_and_knows_nothing_of_the_data():
+    clean = torch.rand(400, 1000, generator=seeded())
+    noisy, level, mask = Gaussian(0.3)(clean, seeded(1))
+    noise = (noisy - clean) / 0.3
+    assert_standard_normal(noise)
+    assert_mean(noise * (clean - 0.5), 0.0, 1 / 12)
+    assert mask.all()
+    assert torch.equal(level, torch.full((400,), 0.3))
+
+
+def test_first_gaussian_values_of_a_seed():
+    clean = torch.tensor([[0.0, 0.5, 1.0], [0.25, 0.75, -2.0]])
+    expected = clean + 0.3 * torch.randn(2, 3, generator=seeded(7))
+    assert torch.equal(Gaussian(0.3)(clean, seeded(7)).noisy, expected)
+
+
+def test_first_masked_values_of_a_seed():
+    clean = torch.tensor([[0.1, 0.5, 1.0], [0.25, 0.75, -2.0]])
+    survives = torch.rand(2, 3, generator=seeded(7)) >= 0.5
+    assert 0 < survives.sum() < 6
+    assert torch.equal(Masking(0.5)(clean, seeded(7)).noisy, clean * survives)
+
+
+def test_masking_does_not_rescale_the_survivors():
+    noisy, _, mask = Masking(0.3)(torch.ones(1000, 1000), seeded())
+    assert_mean(noisy, 0.7, 0.3 * 0.7)
+    assert torch.equal(noisy, (~mask).float())
+
+
+def test_salt_and_pepper_halves():
+    noisy, _, mask = SaltAndPepper(0.4, low=-1.0, high=2.0)(torch.full((500, 1000), 0.5), seeded())
+    assert set(noisy.unique().tolist()) == {-1.0, 0.5, 2.0}
+    assert_mean(noisy == -1.0, 0.2, 0.2 * 0.8)
+    assert_mean(noisy == 2.0, 0.2, 0.2 * 0.8)
+    assert torch.equal(mask, noisy != 0.5)
+
+
+def test_gaussian_masking_replaces_elements_by_noise_that_does_not_depend_on_them():
+    one, other = torch.zeros(400, 1000), torch.full((400, 1000), 3.0)
+    noisy, _, mask = GaussianMasking(0.5, sigma=0.2)(one, seeded())
+    assert_standard_normal(noisy[mask] / 0.2)
+    assert torch.equal(GaussianMasking(0.5, sigma=0.2)(other, seeded()).noisy[mask], noisy[mask])
+
+
+@pytest.mark.parametrize(("shape", "size"), [((3, 12, 12), 4), ((30,), 5)], ids=["images", "vectors"])
+def test_block_masking_masks_blocks_of_the_size_on_a_grid_of_random_offset(shape, size):
+    clean = torch.ones(4000, *shape)
+    noisy, _, mask = BlockMasking(0.5, size)(clean, seeded())
+    assert torch.equal(noisy, (~mask).float())
+    if len(shape) == 3:
+        assert torch.equal(mask, mask[:, :1].expand_as(mask))
+        mask = mask[:, 0]
+    else:
+        mask = mask[:, None]
+    height, width = mask.shape[1:]
+    fits = torch.stack(
+        [
+            (mask == mask[:, block_starts(height, top, size)][:, :, block_starts(width, left, size)]).flatten(1).all(1)
+            for top, left in product(range(size if height > 1 else 1), range(size))
+        ]
+    )
+    assert fits.any(0).all()
+    # Neighbours lie in different blocks once in `size` offsets, and then differ with probability 1/2: a larger block
+    # would also be constant on the grid, but change less often.
+    changes = (mask[:, :, 1:] != mask[:, :, :-1]).double().mean((1, 2))
+    assert_mean(changes, 0.5 / size, changes.var().item())
+
+
+def block_starts(length: int, offset: int, size: int) -> Tensor:
+    return ((torch.arange(length) + offset) // size * size - offset).clamp(min=0)
+
+
+def test_compose_applies_the_first_and_then_the_second():
+    clean = torch.ones(200, 50)
+    noise_last = Compose(Masking(1.0), GaussianMasking(0.5, sigma=1.0))(clean, seeded())
+    assert torch.equal(noise_last.noisy != 0.0, GaussianMasking(0.5)(clean, after_uniform(clean)).mask)
+    mask_last = Compose(GaussianMasking(0.5, sigma=1.0), Masking(1.0))(clean, seeded())
+    assert torch.equal(mask_last.noisy, torch.zeros_like(clean))
+    assert torch.equal(mask_last.level, torch.ones(200))
+
+
+def after_uniform(clean: Tensor) -> torch.Generator:
+    generator = seeded()
+    torch.rand(clean.shape, generator=generator)
+    return generator
+
+
+def test_compose_reports_the_union_of_the_masks():
+    noisy, _, mask = Compose(Masking(0.5), Masking(0.5))(torch.ones(500, 1000), seeded())
+    assert torch.equal(mask, noisy == 0.0)
+    assert_mean(mask, 0.75, 0.75 * 0.25)
+
+
+def test_one_of_picks_one_corruption_for_each_whole_sample_and_each_equally_often():
+    choices = [Clean(), Masking(1.0), SaltAndPepper(0.9999, low=5.0, high=6.0)]
+    noisy, level, mask = OneOf(choices)(torch.ones(9000, 20), seeded())
+    untouched, masked, salted = (noisy == 1.0).all(1), (noisy == 0.0).all(1), (noisy >= 5.0).any(1)
+    assert torch.equal(untouched.int() + masked.int() + salted.int(), torch.ones(9000, dtype=torch.int32))
+    for picked in (untouched, masked, salted):
+        assert_mean(picked, 1 / 3, 2 / 9)
+    assert torch.equal(level, 1.0 * masked + 0.9999 * salted)
+    assert torch.equal(mask, noisy != 1.0)
+
+
+def test_uniform_levels_are_the_noise_of_their_own_samples():
+    noisy, level, _ = Gaussian(Uniform(0.2, 0.8))(torch.zeros(200, 5000), seeded())
+    assert len(level.unique()) > 190
+    # A deviation estimated from n normal draws has a relative standard error of 1/√(2n) = 1%.
+    torch.testing.assert_close(noisy.std(1), level, rtol=0.05, atol=0.0)
+    *_, ratio, mask = Masking(Uniform(0.2, 0.8))(torch.ones(200, 5000), seeded())
+    assert len(ratio.unique()) > 190
+    for row in range(200):
+        assert_mean(mask[row], ratio[row].item(), 0.25)
+
+
+@every_levelled
+def test_progressive_levels_follow_the_progress_and_end_at_stop_outside_training(kind):
+    corruption, clean = kind(Progressive(0.2, 0.6)), torch.ones(10, 4)
+    for progress, level in ((0.0, 0.2), (0.25, 0.3), (1.0, 0.6)):
+        reported = corruption(clean, seeded(), progress).level
+        torch.testing.assert_close(reported, torch.full((10,), level))
+        expected = kind(level)(clean, seeded()).noisy
+        torch.testing.assert_close(corruption(clean, seeded(), progress).noisy, expected)
+    torch.testing.assert_close(corruption(clean, seeded()).level, torch.full((10,), 0.6))
+
+
+def test_progress_reaches_what_a_corruption_is_made_of():
+    growing, clean = Masking(Progressive(0.0, 1.0)), torch.ones(10, 4)
+    for outer in (Compose(growing, Clean()), Compose(Clean(), growing), OneOf([growing])):
+        assert not outer(clean, seeded(), 0.0).mask.any()
+        assert outer(clean, seeded(), 1.0).mask.all()
+
+
+@every_levelled
+def test_at_sets_the_level_and_nothing_else(kind):
+    assert kind(Uniform(0.1, 0.2)).at(0.75) == kind(0.75)
+    assert kind(0.75).level == Fixed(0.75)
+    assert kind(Uniform(0.1, 0.2)).level == Uniform(0.1, 0.2)
+    with pytest.raises(ValueError, match=r"got -0\.25"):
+        kind(0.5).at(-0.25)
+
+
+@pytest.mark.parametrize(
+    "corruption",
+    [SaltAndPepper(0.3, -1.0, 2.0), GaussianMasking(0.3, 0.9), BlockMasking(0.3, 7)],
+    ids=name,
+)
+def test_at_keeps_the_other_arguments(corruption):
+    assert corruption.at(0.6) == replace(corruption, ratio=0.6)
+
+
+@pytest.mark.parametrize("corruption", [Clean(), Compose(Masking(), Gaussian()), OneOf([Masking()])], ids=name)
+def test_at_is_an_error_where_there_is_no_single_level(corruption):
+    assert corruption.level is None
+    with pytest.raises(ValueError, match=f"{name(corruption)} has no single level that could be set to 0.5"):
+        corruption.at(0.5)
+
+
+@every_levelled
+@pytest.mark.parametrize(
+    "level",
+    [-0.1, nan, inf, -inf, Uniform(-0.1, 0.5), Uniform(0.0, inf), Uniform(nan, 0.5), Progressive(0.5, -0.1)],
+    ids=str,
+)
+def test_a_level_out_of_range_is_an_error(kind, level):
+    with pytest.raises(ValueError, match=f"{name(kind)} {kind.level_name} must"):
+        kind(level)
+
+
+@every_ratio
+@pytest.mark.parametrize("level", [1.001, Uniform(0.5, 1.5), Progressive(2.0, 0.0), Fixed(1.5)], ids=str)
+def test_a_ratio_above_one_is_an_error(kind, level):
+    with pytest.raises(ValueError, match=rf"{name(kind)} ratio must lie in \[0, 1\], got"):
+        kind(level)
+
+
+@every_levelled
+@pytest.mark.parametrize("level", ["0.5", None, [0.5]], ids=repr)
+def test_a_level_of_another_type_is_an_error_without_the_type_checks_of_these_tests_too(kind, level):
+    corruption = object.__new__(kind)
+    object.__setattr__(corruption, kind.level_name, level)
+    with pytest.raises(ValueError, match=f"{kind.level_name} must be a number or a Level, got"):
+        corruption.__post_init__()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GaussianMasking(0.5, sigma=-1.0), "sigma must be finite and at least 0, got -1"),
+        (lambda: GaussianMasking(0.5, sigma=nan), "sigma must be finite and at least 0, got nan"),
+        (lambda: GaussianMasking(0.5, sigma=inf), "sigma must be finite and at least 0, got inf"),
+        (lambda: SaltAndPepper(0.5, low=1.0, high=1.0), r"low < high, got low=1\.0 and high=1\.0"),
+        (lambda: BlockMasking(0.5, size=0), "size must be at least 1, got 0"),
+        (lambda: OneOf([]), "at least one corruption"),
+    ],
+)
+def test_other_arguments_out_of_range_are_errors(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,88 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from daezoo.files import write_atomically, write_text
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "file.bin"
+
+
+def names(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+def test_writes_a_new_file_with_its_folder_and_replaces_an_old_one(target):
+    write_atomically(target, lambda file: file.write(b"old, and longer"))
+    assert target.read_bytes() == b"old, and longer"
+
+    def write(file):
+        file.write(b"new")
+        file.flush()
+        assert target.read_bytes() == b"old, and longer"
+
+    write_atomically(target, write)
+    assert target.read_bytes() == b"new"
+    assert names(target) == ["file.bin"]
+
+
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("a bug"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")],
+    ids=["bug", "interrupt", "disk full"],
+)
+def test_an_error_in_the_middle_of_writing_leaves_the_old_file_or_none(target, existed, error):
+    if existed:
+        write_atomically(target, lambda file: file.write(b"old"))
+
+    def fail(file):
+        file.write(b"half of the n")
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        write_atomically(target, fail)
+    assert raised.value is error
+    assert names(target) == (["file.bin"] if existed else [])
+    assert not existed or target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_an_error_of_the_disk_after_writing_leaves_the_old_file(target, function, monkeypatch):
+    write_atomically(target, lambda file: file.write(b"old"))
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, function, full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(target, lambda file: file.write(b"new"))
+    assert target.read_bytes() == b"old"
+    assert names(target) == ["file.bin"]
+
+
+def test_the_contents_reach_the_disk_before_the_name_does(target, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (calls.append("fsync"), fsync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), replace(*paths)))
+    write_atomically(target, lambda file: file.write(b"new"))
+    assert calls == ["fsync", "replace", "fsync"]
+
+
+def test_the_next_write_clears_what_killed_writes_of_the_same_file_left_behind(target):
+    target.parent.mkdir()
+    for name in (".file.bin.123.tmp", ".file.bin.99999.tmp", ".other.bin.123.tmp", "file.bin.tmp"):
+        (target.parent / name).write_bytes(b"left behind")
+    write_atomically(target, lambda file: file.write(b"new"))
+    assert names(target) == [".other.bin.123.tmp", "file.bin", "file.bin.tmp"]
+
+
+def test_text_is_written_in_utf_8(target):
+    write_text(target, "σ = 0.5, x̃\n")
+    assert target.read_bytes() == "σ = 0.5, x̃\n".encode()
+    assert names(target) == ["file.bin"]
