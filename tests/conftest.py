@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 
 HOOK = install_import_hook(
-    ["daezoo.augmentation", "daezoo.corruption", "daezoo.losses", "daezoo.networks"], "beartype.beartype"
+    ["daezoo.augmentation", "daezoo.corruption", "daezoo.losses", "daezoo.networks"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
 ROOT = Path(__file__).resolve().parent.parent

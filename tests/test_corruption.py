@@ -309,7 +309,7 @@ def test_at_is_an_error_where_there_is_no_single_level(corruption):
 @every_levelled
 @pytest.mark.parametrize(
     "level",
-    [-0.1, nan, inf, -inf, Uniform(-0.1, 0.5), Uniform(0.0, inf), Uniform(nan, 0.5), Progressive(0.5, -0.1)],
+    [-0.1, nan, inf, -inf, Uniform(-0.1, 0.5), Progressive(0.5, -0.1)],
     ids=str,
 )
 def test_a_level_out_of_range_is_an_error(kind, level):

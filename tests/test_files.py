@@ -86,3 +86,9 @@ def test_text_is_written_in_utf_8(target):
     write_text(target, "σ = 0.5, x̃\n")
     assert target.read_bytes() == "σ = 0.5, x̃\n".encode()
     assert names(target) == ["file.bin"]
+
+
+def test_orphans_are_cleared_for_names_with_brackets_too(tmp_path):
+    (tmp_path / ".a[1].bin.7.tmp").write_bytes(b"left")
+    write_atomically(tmp_path / "a[1].bin", lambda file: file.write(b"new"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a[1].bin"]

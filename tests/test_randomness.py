@@ -28,6 +28,9 @@ KEYS = [
     (0, "val", "input", 0),
     (0, "train", "layer1", 0),
     (0, "input", "train", 0),
+    (1, 0),
+    (2**32 + 1,),
+    (1, 1),
 ]
 
 
@@ -55,9 +58,15 @@ def test_neighbouring_keys_are_uncorrelated():
     assert correlation.abs().max() < 5 / 10_000**0.5
 
 
-def test_a_negative_key_is_an_error():
-    with pytest.raises(ValueError, match="non-negative"):
-        generator(-1)
+def test_step_and_sample_noise_never_share_a_generator():
+    zeros = torch.zeros(3, 4)
+    step = StepNoise(0, 5)(Gaussian(), zeros).noisy[0]
+    assert not torch.equal(step, SampleNoise(0, "train", torch.tensor([5, 6, 7]))(Gaussian(), zeros).noisy[0])
+
+
+def test_an_index_for_every_sample_is_wanted():
+    with pytest.raises(ValueError, match="one index for each sample, got 2 for 3"):
+        SampleNoise(0, "test", torch.tensor([5, 6]))(Gaussian(), torch.zeros(3, 4))
 
 
 @every_corruption

@@ -1,3 +1,5 @@
+from math import inf, nan
+
 import pytest
 import torch
 
@@ -40,3 +42,10 @@ def test_progressive_levels_go_straight_from_start_to_stop(start, stop):
 def test_uniform_bounds_in_the_wrong_order_are_an_error():
     with pytest.raises(ValueError, match=r"low <= high, got low=0\.5 and high=0\.4"):
         Uniform(0.5, 0.4)
+
+
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+@pytest.mark.parametrize("make", [Fixed, lambda value: Uniform(0.0, value), lambda value: Progressive(0.0, value)])
+def test_a_level_that_is_no_finite_number_is_an_error(make, value):
+    with pytest.raises(ValueError, match="must be a finite number, got"):
+        make(value)

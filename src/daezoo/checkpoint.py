@@ -1,9 +1,10 @@
 """Checkpoints: written whole or not at all, read without unpickling anything."""
 
 import sys
+import warnings
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import torch
@@ -51,13 +52,18 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: If the file is no checkpoint of a denoising autoencoder.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is no readable checkpoint: {reason}") from None
+        with warnings.catch_warnings(action="ignore"):  # torch on pickles that are not its own
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"{path} is no readable checkpoint: {error.strerror or error}") from None
+    except Exception:  # a file of another kind breaks the reader in many ways, whose reasons say nothing
+        raise ValueError(
+            f"{path} is no readable checkpoint: damaged, or not plain tensors and data as torch.save writes them."
+        ) from None
     keys = {"state_dict", "hyper_parameters"}
-    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys():
-        raise ValueError(f"{path} is no checkpoint of a daezoo model: it lacks {' and '.join(sorted(keys))}.")
+    lacking = keys - (checkpoint.keys() if isinstance(checkpoint, dict) else set())
+    if lacking:
+        raise ValueError(f"{path} is no checkpoint of a daezoo model: it lacks {' and '.join(sorted(lacking))}.")
     return checkpoint
 
 
@@ -67,7 +73,8 @@ def rebuild(path: Path, hyperparameters: dict[str, Any], base: type[Module]) -> 
     Raises:
         ValueError: If the class is not known, or its arguments do not fit.
     """
-    config = {key: value for key, value in hyperparameters.items() if key != "_instantiator"}
+    # a deep copy, because the parser puts its own types into what it is given
+    config = deepcopy({key: value for key, value in hyperparameters.items() if key != "_instantiator"})
     class_path = str(config.get("_class_path"))
     module, _, name = class_path.rpartition(".")
     if module.startswith("daezoo."):

@@ -38,7 +38,7 @@ def main(args: list[str] | None = None) -> int:
         print(__version__)
         return 0
     if args[0] not in (*LIGHTNING, "evaluate"):
-        print(f"daezoo: there is no command {args[0]!r}. See daezoo --help", file=sys.stderr)
+        print(f"daezoo: error: there is no command {args[0]!r}. See daezoo --help", file=sys.stderr)
         return 2
     from daezoo.errors import one_paragraph
 

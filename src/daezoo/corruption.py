@@ -9,7 +9,7 @@ No corruption changes its input, keeps state, or rescales what survives (masking
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -37,12 +37,13 @@ class Corruption(ABC):
             ValueError: If the level can leave its range.
         """
         if self.level_name is not None:
-            self._check(self.level_name, self.highest)
+            self._check(self.level_name, self.highest, int | float | Level)
 
-    def _check(self, name: str, highest: float) -> None:
+    def _check(self, name: str, highest: float, kind: Any = int | float) -> None:
         value = getattr(self, name)
-        if not isinstance(value, int | float | Level):
-            raise ValueError(f"{type(self).__name__} {name} must be a number or a Level, got {value!r}.")
+        if not isinstance(value, kind):
+            wanted = "a number or a Level" if Level in get_args(kind) else "a number"
+            raise ValueError(f"{type(self).__name__} {name} must be {wanted}, got {value!r}.")
         low, high = value.bounds if isinstance(value, Level) else (value, value)
         if not (0.0 <= low <= high <= highest) or high == float("inf"):
             allowed = f"lie in [0, {highest:g}]" if highest < float("inf") else "be finite and at least 0"
@@ -79,7 +80,7 @@ class Corruption(ABC):
     def draw_level(self, clean: Samples, generator: torch.Generator | None, progress: float) -> Tensor:
         """A level for each sample, shaped to broadcast against `clean`: (batch, 1, …)."""
         if self.level is None:
-            return clean.new_zeros(len(clean), *[1] * (clean.ndim - 1))
+            return torch.zeros(len(clean), *[1] * (clean.ndim - 1), device=clean.device)
         level = self.level.draw(len(clean), generator, progress, clean.device)
         return level.view(-1, *[1] * (clean.ndim - 1))
 
@@ -170,7 +171,7 @@ class SaltAndPepper(Corruption):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.low >= self.high:
+        if not self.low < self.high:
             raise ValueError(f"SaltAndPepper needs low < high, got low={self.low} and high={self.high}.")
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:

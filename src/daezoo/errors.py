@@ -9,17 +9,27 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-NOISE = re.compile(r"(Does not validate against|Subtypes: |Errors:$|- Expected a <class 'NoneType'>|Given value)")
+NOISE = re.compile(
+    r"(- )?(Does not validate against|Subtypes: |Errors:$|Expected a (<class 'NoneType'>|path but )|Given value)"
+)
 
 
 def condense(message: str) -> str:
     """A parser's nested report as one paragraph: what did not fit where, without the list of all that was tried."""
     lines = [line.strip() for line in message.splitlines()]
-    return " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line))
+    text = " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line))
+    return text.replace("Expected a dot import path string:", "There is no class of that name:")
 
 
 class Parser(LightningArgumentParser):
     """A parser whose errors are ValueErrors of one paragraph, without the usage of two hundred options before them."""
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the base, with the file's name in the error."""
+        try:
+            return super().parse_path(cfg_path, *args, **kwargs)
+        except ValueError as error:
+            raise ValueError(f"{cfg_path}: {error}") from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error."""

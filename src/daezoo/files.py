@@ -1,5 +1,6 @@
 """Files that are either complete or absent."""
 
+import glob
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         write: Called with the open binary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for orphan in path.parent.glob(f".{path.name}.*.tmp"):
+    for orphan in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         orphan.unlink(missing_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:

@@ -6,6 +6,7 @@ sigmoid is never applied twice. Losses sum over elements and leave one number pe
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -39,7 +40,7 @@ class ReconstructionLoss(ABC):
     identity_link: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if min(self.alpha, self.beta) < 0 or self.alpha == self.beta == 0:
+        if not (0 <= self.alpha < inf and 0 <= self.beta < inf and self.alpha + self.beta > 0):
             raise ValueError(
                 f"Emphasis needs alpha, beta >= 0 and one of them > 0, got alpha={self.alpha}, beta={self.beta}."
             )
@@ -55,7 +56,8 @@ class ReconstructionLoss(ABC):
         Raises:
             ValueError: If alpha and beta differ and there is no mask.
         """
-        loss = self.elementwise(output.float(), clean.float())
+        precise = torch.promote_types(output.dtype, torch.float32)
+        loss = self.elementwise(output.to(precise), clean.to(precise))
         if self.alpha != self.beta:
             if mask is None:
                 raise ValueError("A loss with alpha different from beta needs the mask of corrupted elements.")
@@ -111,7 +113,7 @@ class Charbonnier(ReconstructionLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.epsilon <= 0:
+        if not 0 < self.epsilon < inf:
             raise ValueError(f"Charbonnier epsilon must be positive, got {self.epsilon}.")
 
     def elementwise(self, output: Samples, clean: Samples) -> Samples:
@@ -166,8 +168,8 @@ class Penalty(ABC):
         Raises:
             ValueError: If `weight` is negative.
         """
-        if self.weight < 0:
-            raise ValueError(f"{type(self).__name__} weight must be at least 0, got {self.weight}.")
+        if not 0 <= self.weight < inf:
+            raise ValueError(f"{type(self).__name__} weight must be finite and at least 0, got {self.weight}.")
 
     @abstractmethod
     def __call__(self, model: Encoder, batch: Batch) -> Tensor:

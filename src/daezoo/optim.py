@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ class Optimizer(ABC):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.lr > 0 or self.weight_decay < 0:
+        if not (0 < self.lr < inf and 0 <= self.weight_decay < inf):
             raise ValueError(
                 f"{type(self).__name__} needs lr > 0 and weight_decay >= 0, "
                 f"got lr={self.lr} and weight_decay={self.weight_decay}."

@@ -4,10 +4,9 @@ Training noise is keyed by (seed, step counter), evaluation noise by (seed, samp
 global generator, so noise does not depend on the number of processes, on what else was drawn, or on a restart.
 """
 
-import zlib
+import hashlib
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,12 +19,11 @@ def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Gene
     """A generator for one key.
 
     Args:
-        key: Non-negative integers and names; mixed by NumPy's SeedSequence, so that neighbouring keys are independent.
+        key: Integers and names; hashed, so that any two keys are independent.
         device: Where the generator draws.
     """
-    entropy = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key]
-    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.Generator(device).manual_seed(seed)
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class StepNoise:
         return slice(self.rank, None, self.world_size)
 
     def _global(self, clean: Tensor, stream: str) -> tuple[Tensor, torch.Generator]:
-        draw = generator(self.seed, "train", stream, self.counter, device=clean.device)
+        draw = generator("step", self.seed, stream, self.counter, device=clean.device)
         if self.world_size == 1:
             return clean, draw
         whole = clean.new_zeros(len(clean) * self.world_size, *clean.shape[1:])
@@ -86,10 +84,16 @@ class SampleNoise:
     index: Tensor
 
     def __call__(self, corruption: Corruption, clean: Tensor, stream: str = "input") -> Corrupted:
-        """Corrupt each sample with its own noise, drawn on the CPU, (batch, *dims)."""
+        """Corrupt each sample with its own noise, drawn on the CPU, (batch, *dims).
+
+        Raises:
+            ValueError: If there is not one index for each sample.
+        """
+        if len(self.index) != len(clean):
+            raise ValueError(f"There must be one index for each sample, got {len(self.index)} for {len(clean)}.")
         samples = clean.cpu()
         corrupted = [
-            corruption(samples[row : row + 1], generator(self.seed, self.split, stream, index))
+            corruption(samples[row : row + 1], generator("sample", self.seed, self.split, stream, index))
             for row, index in enumerate(self.index.tolist())
         ]
         return Corrupted(*(torch.cat(parts).to(clean.device) for parts in zip(*corrupted, strict=True)))

@@ -31,9 +31,10 @@ class RunRecorder(Checkpoint):
             raise ValueError(f"A checkpoint can be written every 1 step or more, got {every_n_steps}.")
         self.every_n_steps = every_n_steps
         self.folder: Path | None = None
-        self.rows: dict[int, dict[str, float]] = {}
+        self.rows: dict[int, dict[str, Any]] = {}
         self.timings = {"seconds": 0.0, "batch_seconds": 0.0, "samples": 0}
         self._started = self._batch_started = 0.0
+        self._stale: dict[str, torch.Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Timings so far."""
@@ -54,7 +55,7 @@ class RunRecorder(Checkpoint):
             with open(self.folder / "metrics.csv", newline="") as file:
                 rows = list(csv.DictReader(file))
             self.rows = {
-                int(row["step"]): {key: float(value) for key, value in row.items() if key != "step" and value}
+                int(row["step"]): {key: value for key, value in row.items() if key != "step" and value}
                 for row in rows
                 if int(row["step"]) <= trainer.global_step
             }
@@ -79,6 +80,10 @@ class RunRecorder(Checkpoint):
         if trainer.global_step % self.every_n_steps == 0 and not last:
             self._save(trainer)
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember what earlier validations left: a stacked model logs other names in every phase."""
+        self._stale = dict(trainer.callback_metrics)
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record the validation metrics of a fit."""
         if not trainer.sanity_checking and trainer.state.fn == "fit":
@@ -94,7 +99,9 @@ class RunRecorder(Checkpoint):
 
     def _record(self, trainer: L.Trainer, prefix: str) -> None:
         row = self.rows.setdefault(trainer.global_step, {"epoch": trainer.current_epoch})
-        row |= {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith(prefix)}
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith(prefix) and self._stale.get(name) is not value:
+                row[name] = float(value)
 
     def _save(self, trainer: L.Trainer) -> None:
         if self.folder is None:

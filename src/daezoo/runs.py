@@ -14,10 +14,10 @@ def claim(parent: Path, name: str | None) -> Path:
     Raises:
         ValueError: If `name` is taken or no plain folder name.
     """
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name):
+        raise ValueError(f"The run's name must be a plain folder name, got {name!r}.")
     parent.mkdir(parents=True, exist_ok=True)
     if name is not None:
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise ValueError(f"The run's name must be a plain folder name, got {name!r}.")
         folder = parent / name
         try:
             folder.mkdir()

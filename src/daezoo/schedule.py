@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -9,6 +10,16 @@ from torch import Tensor
 
 class Level(ABC):
     """A rule that gives every sample of a batch its noise level."""
+
+    def __post_init__(self) -> None:
+        """Check the bounds.
+
+        Raises:
+            ValueError: If a bound is no finite number.
+        """
+        for name, value in vars(self).items():
+            if not isinstance(value, int | float) or not isfinite(value):
+                raise ValueError(f"{type(self).__name__} {name} must be a finite number, got {value!r}.")
 
     @property
     @abstractmethod
@@ -67,6 +78,7 @@ class Uniform(Level):
     high: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.low > self.high:
             raise ValueError(f"Uniform needs low <= high, got low={self.low} and high={self.high}.")
 

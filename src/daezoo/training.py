@@ -33,6 +33,7 @@ QUIET = (
     ".*does not have many workers.*",  # batches of data in memory are one index; workers would only slow them down
     ".*LightningCLI's args parameter is intended to run from within Python.*",  # our command line is ours to pass on
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning 2.6 with torch 2.15
+    ".*`torch.jit.script` is deprecated.*",  # torch 2.15 itself, at its first forward-mode derivative
     ".*your dataloader is not resumable.*",  # its sampler is: it starts where trainer.global_step stands
 )
 

@@ -72,5 +72,5 @@ def test_fresh_weights_are_bounded_as_glorot_proposed_and_biases_zero(tied):
 
 @pytest.mark.parametrize("hidden", [[], [0], [4, -1]])
 def test_a_stack_without_width_is_an_error(hidden):
-    with pytest.raises(ValueError, match=r"one hidden layer or more, each at least 1 wide, got \["):
+    with pytest.raises(ValueError, match=r"one hidden layer or more and widths of at least 1, got 5 and \["):
         MLPAutoencoder(5, hidden, "relu", tied=True)

@@ -1,6 +1,5 @@
 """The user's own arrays, from an .npz file."""
 
-import zipfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,9 +46,12 @@ class ArraysData(DenoisingDataModule):
         if not Path(self.path).is_file():
             raise ValueError(f"There is no file {self.path}. Pass --data.path FILE.npz.")
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                arrays = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            with open(self.path, "rb") as opened:  # np.load leaves a broken file open
+                file = np.load(opened, allow_pickle=False)
+                if not isinstance(file, np.lib.npyio.NpzFile):
+                    raise ValueError("it holds a single array without a name")
+                arrays = dict(file)
+        except Exception as error:  # zipfile, zlib, tokenize: a damaged file breaks them all
             raise ValueError(f"{self.path} is no readable .npz file of plain arrays: {error}") from error
         missing = {"train_images", "test_images"} - arrays.keys()
         if missing:
@@ -72,7 +74,7 @@ class ArraysData(DenoisingDataModule):
             low, high = float(train.min()), float(train.max())
             if low == high:
                 raise ValueError(f"{self.path}: train_images are all {low:g}; there is no range to rescale.")
-            train, test = (np.clip((part.astype(np.float32) - low) / (high - low), 0, 1) for part in (train, test))
+            train, test = (np.clip((part.astype(np.float64) - low) / (high - low), 0, 1) for part in (train, test))
         for name, part in (("train_images", train), ("test_images", test)):
             if part.dtype != np.uint8 and (part.min() < 0 or part.max() > 1):
                 raise ValueError(

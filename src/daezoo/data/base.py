@@ -111,14 +111,15 @@ class EvaluationOrder(Sampler[Tensor]):
     """Batches of this process's share of a split, in its own order: every sample once, nothing padded."""
 
     def __init__(self, size: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        self.rows = torch.arange(size)[rank::world_size]
+        self.rows = range(rank, size, world_size)
         self.batch_size = batch_size
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.rows.split(self.batch_size))
+        for start in range(0, len(self.rows), self.batch_size):
+            yield torch.tensor(self.rows[start : start + self.batch_size])
 
 
 def _identity(sample: Any) -> Any:

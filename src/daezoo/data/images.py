@@ -106,6 +106,8 @@ class ImagesData(DenoisingDataModule):
         try:
             with Image.open(file) as opened:
                 image: Image.Image = ImageOps.exif_transpose(opened)
+                if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() > 65535):
+                    raise ValueError("its values have 32 bits, whose range is not known; save it with 8 or 16")
                 if image.mode.startswith("I"):  # 16 bits, which convert would clip
                     image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
                 pixels = np.array(image.convert("RGB" if self.color else "L"))

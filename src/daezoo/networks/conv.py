@@ -23,9 +23,9 @@ class ConvAutoencoder(nn.Module):
         super().__init__()
         if len(shape) != 3:
             raise ValueError(f"A convolutional model needs images (C, H, W), got samples of shape {tuple(shape)}.")
-        if not channels or min(*channels, code) < 1:
+        if not channels or min(*shape, *channels, code) < 1:
             raise ValueError(
-                f"A convolutional model needs one stage or more and widths >= 1, got {channels=}, {code=}."
+                f"A convolutional model needs one stage or more and widths >= 1, got {shape=}, {channels=}, {code=}."
             )
         colors, height, width = shape
         stride = 2 ** len(channels)

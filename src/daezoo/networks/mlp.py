@@ -63,9 +63,10 @@ class MLPAutoencoder(nn.Module):
 
     def __init__(self, visible: int, hidden: Sequence[int], activation: Activation, tied: bool) -> None:
         super().__init__()
-        if not hidden or min(hidden) < 1:
+        if not hidden or min(visible, *hidden) < 1:
             raise ValueError(
-                f"An autoencoder needs one hidden layer or more, each at least 1 wide, got {list(hidden)}."
+                "An autoencoder needs one hidden layer or more and widths of at least 1, "
+                f"got {visible} and {list(hidden)}."
             )
         if activation not in ACTIVATIONS:
             raise ValueError(f"The activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}.")
