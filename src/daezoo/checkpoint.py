@@ -5,7 +5,7 @@ import warnings
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
@@ -22,7 +22,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint; a kill at any time leaves the old one, or none."""
-        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+
+        def write(file: IO[bytes]) -> None:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                # on a full disk torch's own clean-up fails too, and hides why
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+
+        write_atomically(Path(path), write)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> Any:
         """Read a checkpoint; `weights_only` is always true, whatever is asked for."""

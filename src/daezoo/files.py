@@ -1,10 +1,12 @@
 """Files that are either complete or absent."""
 
 import glob
+import json
 import os
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -16,6 +18,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Args:
         path: The target; its folder is made.
         write: Called with the open binary file.
+
+    Raises:
+        OSError: If the file cannot be written; it names the target.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for orphan in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
@@ -27,6 +32,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # not the temporary file, which nobody knows
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -34,6 +42,17 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def to_json(value: dict[str, Any]) -> str:
+    """A dictionary as strict JSON; a number that is not finite, such as the PSNR of a perfect copy, becomes null."""
+
+    def finite(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: finite(inner) for key, inner in item.items()}
+        return None if isinstance(item, float) and not isfinite(item) else item
+
+    return json.dumps(finite(value), indent=2, allow_nan=False)
 
 
 def write_text(path: Path, text: str) -> None:

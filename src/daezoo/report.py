@@ -15,11 +15,13 @@ def print_restoration(metrics: Mapping[str, float], title: str) -> None:
         metrics: As `evaluate` returns them.
         title: What was evaluated, on what.
     """
-    table = Table(title=title, title_justify="left", caption=PROTOCOL, caption_justify="left")
+    table = Table()
     table.add_column("")
     table.add_column("mse", justify="right")
     table.add_column("psnr (dB)", justify="right")
     table.add_row("denoised", f"{metrics['mse']:.5f}", f"{metrics['psnr']:.2f}")
     table.add_row("noisy input as it is", f"{metrics['mse_noisy_input']:.5f}", f"{metrics['psnr_noisy_input']:.2f}")
     table.add_row("training mean", f"{metrics['mse_train_mean']:.5f}", "")
+    print(title)
     Console().print(table)
+    print(PROTOCOL)

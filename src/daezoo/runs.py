@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from daezoo.files import write_text
+from daezoo.files import to_json, write_text
 
 
 def claim(parent: Path, name: str | None) -> Path:
@@ -46,7 +46,7 @@ def summary_of(folder: Path) -> dict[str, Any] | None:
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """Write summary.json, which marks the run as finished."""
-    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(folder / "summary.json", to_json(summary) + "\n")
 
 
 def commit() -> str | None:

@@ -186,8 +186,8 @@ class DaezooCLI(LightningCLI):
             kwargs["ckpt_path"] = last
         try:
             self.trainer.fit(**kwargs)
-        except OSError:
-            raise
+        except OSError as error:
+            raise ValueError(f"{error}.{self._way_on()}") from error
         except Exception as error:
             raise RuntimeError(f"Training failed.{self._way_on()}") from error
         except SystemExit:  # Lightning's answer to Ctrl-C

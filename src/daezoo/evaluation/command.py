@@ -1,6 +1,5 @@
 """`daezoo evaluate`: reconstruction error of a run or a checkpoint."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from daezoo.corruption import Corruption
 from daezoo.data.base import DenoisingDataModule
 from daezoo.errors import Parser
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
+from daezoo.files import to_json
 from daezoo.report import print_restoration
 
 
@@ -77,6 +77,6 @@ def run(args: list[str]) -> None:
             "samples": len(data.splits["test"]),
             "protocol": PROTOCOL,
         }
-        print(json.dumps(described | metrics, indent=2))
+        print(to_json(described | metrics))
     else:
         print_restoration(metrics, f"{type(model).__name__}, {len(data.splits['test']):,} test samples, {corruption}")
