@@ -8,13 +8,14 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import yaml
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
-from torchvision.io import read_image
+from PIL import Image
 
 import daezoo.data
 import daezoo.models  # noqa: F401  (imported so that --model StackedDAE is a known name)
@@ -34,6 +35,8 @@ QUIET = (
     ".*LightningCLI's args parameter is intended to run from within Python.*",  # our command line is ours to pass on
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning 2.6 with torch 2.15
     ".*`torch.jit.script` is deprecated.*",  # torch 2.15 itself, at its first forward-mode derivative
+    ".*callbacks used to create the checkpoint need to be provided.*",  # the recorder is for training only
+    ".*custom batch sampler `EvaluationOrder` for prediction.*",  # it returns every sample once
     ".*your dataloader is not resumable.*",  # its sampler is: it starts where trainer.global_step stands
 )
 
@@ -235,7 +238,9 @@ class DaezooCLI(LightningCLI):
                 logger.log_image("reconstructions", [str(folder / "reconstructions.png")])
                 logger.experiment.finish()
             elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("reconstructions", read_image(str(folder / "reconstructions.png")))
+                with Image.open(folder / "reconstructions.png") as picture:
+                    pixels = np.asarray(picture.convert("RGB"))
+                logger.experiment.add_image("reconstructions", pixels, dataformats="HWC")
                 logger.finalize("success")
         runs.write_summary(folder, summary)
         about = f"{len(splits['test']):,} test samples, {self.datamodule.evaluation_corruption}"

@@ -1,0 +1,146 @@
+"""What is particular to one family; what all have in common is in test_contracts.py."""
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+
+from conftest import build
+from daezoo.corruption import Masking
+from daezoo.data import DigitsData
+from daezoo.losses import Contractive, CrossEntropy, KLSparsity, L1Sparsity, SquaredError
+from daezoo.models import ConvDAE, ResidualDAE, StackedDAE, VanillaDAE
+
+IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def quick_trainer(folder, **options):
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
+    return L.Trainer(default_root_dir=folder, accelerator="cpu", num_sanity_val_steps=0, **quiet, **options)
+
+
+@pytest.mark.parametrize("model", [VanillaDAE([1, 8, 8]), StackedDAE([1, 8, 8]), ConvDAE([1, 8, 8])])
+def test_a_shape_that_does_not_fit_is_an_error(model):
+    for call in (model.encode, model.denoise):
+        with pytest.raises(ValueError, match=r"expects samples of shape \(batch, 1, 8, 8\), got \(5, 1, 9, 8\)"):
+            call(torch.rand(5, 1, 9, 8))
+
+
+@pytest.mark.parametrize("family", [VanillaDAE, StackedDAE])
+def test_fully_connected_families_take_vectors(family):
+    model = family([7], hidden=[4])
+    assert model.denoise(torch.rand(3, 7)).shape == (3, 7)
+    assert model.encode(torch.rand(3, 7)).shape == (3, 4)
+    assert model.filters() is None
+
+
+def test_an_untrained_residual_model_is_the_identity_on_images_of_any_size():
+    model = ResidualDAE([3, 8, 8], width=4, depth=3)
+    for size in ((8, 8), (5, 31)):
+        images = torch.rand(2, 3, *size)
+        assert torch.equal(model.denoise(images), images)
+        assert model.encode(images).shape == (2, 4)
+    with pytest.raises(ValueError, match=r"images of shape \(batch, 3, height, width\), got \(2, 1, 8, 8\)"):
+        model.denoise(torch.rand(2, 1, 8, 8))
+
+
+def test_residual_refuses_a_bounded_output_and_vectors():
+    with pytest.raises(ValueError, match="unbounded output and cannot train with CrossEntropy"):
+        ResidualDAE([1, 8, 8], loss=CrossEntropy())
+    with pytest.raises(ValueError, match="needs images"):
+        ResidualDAE([8])
+
+
+def test_cross_entropy_denoises_into_the_unit_interval_and_squared_error_does_not_squash():
+    bounded = VanillaDAE([1, 8, 8], hidden=[4], loss=CrossEntropy()).denoise(10 * IMAGES)
+    assert 0 < bounded.min() <= bounded.max() < 1
+    model = VanillaDAE([1, 8, 8], hidden=[4], loss=SquaredError())
+    assert torch.equal(model.denoise(IMAGES), model(IMAGES))
+
+
+def test_a_target_outside_the_unit_interval_stops_cross_entropy_at_the_first_batch(tmp_path):
+    data = DigitsData(batch_size=32)
+    data.setup()
+    data.splits["train"].clean *= 2
+    with pytest.raises(ValueError, match=r"CrossEntropy needs data in \[0, 1\], got values from 0 to 2"):
+        quick_trainer(tmp_path, max_epochs=1).fit(VanillaDAE([1, 8, 8], [4], loss=CrossEntropy()), data)
+
+
+@pytest.mark.parametrize("family", [VanillaDAE, StackedDAE])
+def test_every_penalty_is_trained_validated_and_logged_under_its_own_name(tmp_path, family):
+    penalties = [L1Sparsity(0.1), KLSparsity(0.1), Contractive(0.1)]
+    phases = {"epochs_per_layer": 1, "end_to_end_epochs": 1} if family is StackedDAE else {}
+    model = family([1, 8, 8], hidden=[6, 5], penalties=penalties, **phases)
+    trainer = quick_trainer(tmp_path, max_epochs=3, limit_train_batches=2, limit_val_batches=1)
+    trainer.fit(model, DigitsData(batch_size=32))
+    for split in ("train", "val"):
+        logged = {name: float(trainer.callback_metrics[f"{split}/{name}"]) for name in ("reconstruction", "loss")}
+        terms = [float(trainer.callback_metrics[f"{split}/{penalty.name}"]) for penalty in penalties]
+        assert min(terms) > 0
+        assert sum(terms) + logged["reconstruction"] == pytest.approx(logged["loss"], rel=1e-5)
+
+
+def test_kl_sparsity_refuses_codes_that_are_no_probabilities(tmp_path):
+    for model in (
+        VanillaDAE([1, 8, 8], [4], "relu", penalties=[KLSparsity()]),
+        ConvDAE([1, 8, 8], penalties=[KLSparsity()]),
+    ):
+        with pytest.raises(ValueError, match=r"KLSparsity needs codes in \[0, 1\]"):
+            quick_trainer(tmp_path, max_epochs=1).fit(model, DigitsData())
+    with pytest.raises(ValueError, match="may appear once"):
+        VanillaDAE([4], penalties=[L1Sparsity(), L1Sparsity()])
+
+
+def test_the_active_layer_follows_from_the_epoch_and_is_the_whole_stack_outside_fit(tmp_path):
+    model = StackedDAE([1, 8, 8], hidden=[6, 5], epochs_per_layer=2, end_to_end_epochs=1)
+    assert model.total_epochs == 5
+    assert model.active_layer is None
+    seen = []
+
+    class Watch(L.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            seen.append(pl_module.active_layer)
+
+    trainer = quick_trainer(tmp_path, max_epochs=5, limit_train_batches=1, limit_val_batches=1, callbacks=[Watch()])
+    data = DigitsData(batch_size=32)
+    trainer.fit(model, data)
+    assert seen == [0, 0, 1, 1, None]
+    assert {"val/layer1", "val/layer2", "val/stack"} <= trainer.callback_metrics.keys()
+    trainer.validate(model, data, verbose=False)
+    assert model.active_layer is None
+
+
+def test_upper_layers_train_on_clean_codes_corrupted_at_their_own_input():
+    model = StackedDAE([1, 8, 8], hidden=[6, 5], code_corruption=[Masking(1.0)])
+    batch = next(DigitsData(batch_size=32).evaluation_batches("valid"))
+    layer = model.network.layers[1]
+    codes = model.network.layers[0].encode(batch.clean.flatten(1))
+    # everything is masked, so the layer sees zeros and has to give back the clean codes
+    output = layer.decode(layer.encode(torch.zeros_like(codes)))
+    expected = model.code_loss(output, codes).mean()
+    assert torch.allclose(model.layer_terms(1, batch)["reconstruction"], expected)
+
+
+def test_stacked_refuses_schedules_that_do_not_fit(tmp_path):
+    model = StackedDAE([1, 8, 8], hidden=[6, 5], epochs_per_layer=2, end_to_end_epochs=1)
+    with pytest.raises(ValueError, match="5 in all, but max_epochs is 3"):
+        quick_trainer(tmp_path, max_epochs=3).fit(model, DigitsData())
+    with pytest.raises(ValueError, match="cannot stop early on val/loss"):
+        quick_trainer(tmp_path, max_epochs=5, callbacks=[EarlyStopping("val/loss")]).fit(model, DigitsData())
+    with pytest.raises(ValueError, match="needs 1 code corruptions, one for each layer above the first, got 2"):
+        StackedDAE([4], hidden=[6, 5], code_corruption=[Masking(), Masking()])
+    with pytest.raises(ValueError, match="epochs_per_layer >= 1"):
+        StackedDAE([4], epochs_per_layer=0)
+
+
+def test_channels_last_changes_the_memory_order_and_not_the_result():
+    networks = [build("conv", channels_last=flag)[0] for flag in (True, False)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    orders = [network.network.get_parameter("encoder.2.weight").stride()[1] for network in networks]
+    assert orders == [1, 9]
+    torch.testing.assert_close(networks[0].denoise(IMAGES), networks[1].denoise(IMAGES))
