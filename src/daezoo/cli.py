@@ -13,7 +13,7 @@ commands:
              or go on with a run: --resume RUN_DIR
   validate   run the validation split through a checkpoint: --ckpt_path FILE
   test       run the test split through a checkpoint: --ckpt_path FILE
-  predict    denoise the test split with a checkpoint: --ckpt_path FILE
+  predict    denoise the test split with a checkpoint, into denoised.npz beside it: --ckpt_path FILE
   evaluate   reconstruction error of a run or checkpoint: RUN_OR_CKPT [--corruption NAME] [--level X] [--json]
 
 daezoo COMMAND --help lists a command's options.
@@ -40,15 +40,19 @@ def main(args: list[str] | None = None) -> int:
     if args[0] not in (*LIGHTNING, "evaluate"):
         print(f"daezoo: error: there is no command {args[0]!r}. See daezoo --help", file=sys.stderr)
         return 2
-    from daezoo.errors import one_paragraph
+    try:
+        from daezoo.errors import one_paragraph
 
-    with one_paragraph():
-        if args[0] == "evaluate":
-            from daezoo.evaluation.command import run as run_evaluate
+        with one_paragraph():
+            if args[0] == "evaluate":
+                from daezoo.evaluation.command import run as run_evaluate
 
-            run_evaluate(args[1:])
-        else:
-            from daezoo.training import run
+                run_evaluate(args[1:])
+            else:
+                from daezoo.training import run
 
-            run(args)
+                run(args)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
     return 0

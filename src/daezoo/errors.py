@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
 NOISE = re.compile(
@@ -42,11 +43,12 @@ class Parser(LightningArgumentParser):
 def one_paragraph() -> Iterator[None]:
     """Print an error of use to stderr, without a traceback, and exit with status 2.
 
-    These are ValueErrors and OSErrors; anything else is a fault of the program and keeps its traceback.
+    These are ValueErrors, OSErrors and what Lightning says of its own arguments; anything else is a fault of the
+    program and keeps its traceback.
     """
     try:
         yield
-    except (ValueError, OSError, ArgumentError) as error:
+    except (ValueError, OSError, ArgumentError, MisconfigurationException) as error:
         shown: Any = error
         # a parser wraps what a constructor said in its own report; the cause says it better
         while NOISE.match(str(shown)) and shown.__cause__ is not None:

@@ -109,8 +109,9 @@ def curves(metrics: Path) -> Figure:
     with open(metrics, newline="") as file:
         records = list(csv.DictReader(file))
     names = sorted({key.split("/")[1] for record in records for key in record if "/" in key})
-    figure = Figure(figsize=(5 * min(len(names), 3), 3.2 * -(-len(names) // 3)), layout="constrained")
-    panels = figure.subplots(-(-len(names) // 3), min(len(names), 3), squeeze=False).flat
+    count = max(len(names), 1)  # a very short run logs nothing
+    figure = Figure(figsize=(5 * min(count, 3), 3.2 * -(-count // 3)), layout="constrained")
+    panels = figure.subplots(-(-count // 3), min(count, 3), squeeze=False).flat
     for name, axis in zip(names, panels, strict=False):
         for split in ("train", "val"):
             points = [(int(r["step"]), float(r[f"{split}/{name}"])) for r in records if r.get(f"{split}/{name}")]

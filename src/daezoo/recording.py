@@ -34,6 +34,7 @@ class RunRecorder(Checkpoint):
         self.rows: dict[int, dict[str, Any]] = {}
         self.timings = {"seconds": 0.0, "batch_seconds": 0.0, "samples": 0}
         self._started = self._batch_started = 0.0
+        self._saved_step = 0
         self._stale: dict[str, torch.Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -60,10 +61,8 @@ class RunRecorder(Checkpoint):
                 if int(row["step"]) <= trainer.global_step
             }
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Start the batch's clock."""
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the first batch's clock; loading and corrupting it counts."""
         self._batch_started = time.perf_counter()
 
     def on_train_batch_end(
@@ -73,12 +72,13 @@ class RunRecorder(Checkpoint):
         self.timings["batch_seconds"] += time.perf_counter() - self._batch_started
         self.timings["samples"] += len(batch.clean) * trainer.world_size
         last = batch_idx + 1 == trainer.num_training_batches
-        if (batch_idx + 1) % trainer.accumulate_grad_batches and not last:
-            return
-        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._record(trainer, "train/")
-        if trainer.global_step % self.every_n_steps == 0 and not last:
-            self._save(trainer)
+        if last or not (batch_idx + 1) % trainer.accumulate_grad_batches:
+            step, end = trainer.global_step, trainer.global_step == trainer.max_steps
+            if end or step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+                self._record(trainer, "train/")
+            if (end or step % self.every_n_steps == 0) and not last:
+                self._save(trainer)
+        self._batch_started = time.perf_counter()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember what earlier validations left: a stacked model logs other names in every phase."""
@@ -88,6 +88,7 @@ class RunRecorder(Checkpoint):
         """Record the validation metrics of a fit."""
         if not trainer.sanity_checking and trainer.state.fn == "fit":
             self._record(trainer, "val/")
+        self._batch_started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Wait for the device, so that the timings hold, and write a checkpoint."""
@@ -95,7 +96,8 @@ class RunRecorder(Checkpoint):
             waiting = time.perf_counter()
             torch.cuda.synchronize()
             self.timings["batch_seconds"] += time.perf_counter() - waiting
-        self._save(trainer)
+        if self._saved_step != trainer.global_step:  # max_steps can end an epoch early, which is not complete then
+            self._save(trainer)
 
     def _record(self, trainer: L.Trainer, prefix: str) -> None:
         row = self.rows.setdefault(trainer.global_step, {"epoch": trainer.current_epoch})
@@ -106,6 +108,7 @@ class RunRecorder(Checkpoint):
     def _save(self, trainer: L.Trainer) -> None:
         if self.folder is None:
             return
+        self._saved_step = trainer.global_step
         if trainer.is_global_zero:
             self._write_rows(self.folder / "metrics.csv")
         trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt", weights_only=False)

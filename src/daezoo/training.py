@@ -24,7 +24,7 @@ from daezoo.checkpoint import AtomicCheckpointIO, read
 from daezoo.data.base import DenoisingDataModule
 from daezoo.errors import Parser
 from daezoo.evaluation.restoration import evaluate
-from daezoo.files import write_text
+from daezoo.files import write_atomically, write_text
 from daezoo.hardware import cpu_features
 from daezoo.models.base import DenoisingAutoencoder
 from daezoo.recording import EpochLines, RunRecorder
@@ -79,14 +79,33 @@ class DaezooCLI(LightningCLI):
         parser.add_argument(
             "--logger", type=Literal["wandb", "tensorboard"] | None, help="A logger beside metrics.csv."
         )
+        parser.add_argument("--resume", type=str | None, help="Run folder to go on with; only --trainer.* beside it.")
         parser.add_argument("--checkpoint_every_n_steps", type=int, default=500, help="Also at every epoch's end.")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=number_seed)
         parser.link_arguments("data.shape", "model.init_args.shape", apply_on="instantiate")
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """As Lightning's, but a fit goes on only with --resume: --ckpt_path would also change class and arguments."""
+        commands = LightningCLI.subcommands()
+        commands["fit"].add("ckpt_path")
+        return commands
+
+    def _parse_ckpt_path(self) -> None:
+        path = self.options.get("ckpt_path")
+        if path:
+            read(Path(path))  # which says what is wrong with it
+        super()._parse_ckpt_path()
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse to measure a model that nobody trained."""
+        if self.subcommand != "fit" and not (self.options.ckpt_path or self.options.trainer.fast_dev_run):
+            raise ValueError(f"daezoo {self.subcommand} needs a trained model: --ckpt_path FILE.")
+
     @property
     def options(self) -> Any:
         """The parsed configuration of the subcommand."""
-        return self.config[self.subcommand]
+        return self.config[self.config.subcommand]
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """The trainer, with what follows from model and machine filled in, and written into the configuration."""
@@ -95,7 +114,8 @@ class DaezooCLI(LightningCLI):
             chosen.max_epochs = self.model.total_epochs
         if chosen.precision is None:
             chosen.precision = self._default_precision(chosen.accelerator)
-        if chosen.devices not in (1, "1") and getattr(self.model, "find_unused_parameters", False):
+        several = chosen.devices not in (1, "1") or chosen.num_nodes > 1
+        if several and getattr(self.model, "find_unused_parameters", False):
             strategies = ("ddp", "ddp_spawn", "ddp_fork")
             plain = "ddp" if chosen.strategy == "auto" else chosen.strategy
             chosen.strategy = f"{plain}_find_unused_parameters_true" if plain in strategies else plain
@@ -128,6 +148,7 @@ class DaezooCLI(LightningCLI):
         """Check everything that can be checked, then claim the run folder; nothing is written before."""
         assert self.recorder is not None
         self.model.check_trainer(self.trainer)
+        self.datamodule.check_trainer(self.trainer)
         if is_first_process():
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
@@ -162,9 +183,9 @@ class DaezooCLI(LightningCLI):
         }
         for path in self.options.config or []:
             content = yaml.safe_load(Path(str(path)).read_text()) or {}
-            for key in names:
-                if "class_path" in (content.get(key) or {}):
-                    names[key] = Path(str(path)).stem
+            named = [key for key in names if "class_path" in (content.get(key) or {})]
+            if len(named) == 1:  # a file with both is a whole run's, and its name says nothing of either
+                names[named[0]] = Path(str(path)).stem
         return names["model"], names["data"]
 
     def _loggers(self, folder: Path) -> list[Logger]:
@@ -175,10 +196,12 @@ class DaezooCLI(LightningCLI):
         if self.options.logger == "wandb":
             import wandb
 
-            offline = not (wandb.api.api_key or os.environ.get("WANDB_MODE"))
+            offline = not (os.environ.get("WANDB_MODE") or wandb.login(prompt=False))
+            mode: dict[str, Any] = {"mode": "offline"} if offline else {}
             if offline:
                 print("wandb: not logged in, so this run is logged offline; send it later with wandb sync")
-            return [WandbLogger(name=folder.name, save_dir=folder, project=folder.parent.name, offline=offline)]
+            project = folder.parent.name
+            return [WandbLogger(name=folder.name, save_dir=folder, project=project, offline=offline, **mode)]
         return []
 
     def fit(self, **kwargs: Any) -> None:
@@ -197,8 +220,17 @@ class DaezooCLI(LightningCLI):
             print(f"Interrupted.{self._way_on()}", file=sys.stderr)
             raise SystemExit(130) from None
 
+    def predict(self, **kwargs: Any) -> None:
+        """Denoise the test split, and write it beside the checkpoint."""
+        denoised: Any = self.trainer.predict(**kwargs)
+        if self.options.ckpt_path and denoised:
+            path = Path(self.options.ckpt_path).with_name("denoised.npz")
+            arrays = torch.cat(denoised).float().cpu().numpy()
+            write_atomically(path, lambda file: np.savez(file, denoised=arrays))
+            print(f"{path}: denoised, {arrays.shape}")
+
     def _way_on(self) -> str:
-        folder = self.recorder.folder if self.recorder else None
+        folder = self.recorder.folder if self.recorder and is_first_process() else None
         return f" To go on: daezoo fit --resume {folder}" if folder else ""
 
     def after_fit(self) -> None:
@@ -208,6 +240,8 @@ class DaezooCLI(LightningCLI):
         if folder is None or not is_first_process():
             return
         last = folder / "checkpoints" / "last.ckpt"
+        if not last.is_file():
+            raise ValueError(f"Nothing was trained, so {folder} has no checkpoint. Set --trainer.max_epochs above 0.")
         checkpoint = read(last)
         # what the last checkpoint holds is what everybody else will load
         self.model.load_state_dict(checkpoint["state_dict"])
@@ -232,6 +266,8 @@ class DaezooCLI(LightningCLI):
             "checkpoint": str(last.relative_to(folder)),
             "test": metrics,
         }
+        about = f"{len(splits['test']):,} test samples, {self.datamodule.evaluation_corruption}"
+        print_restoration(metrics, f"{type(self.model).__name__}, {about}")
         names = figures.save_all(folder, self.model, self.datamodule)
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -243,8 +279,6 @@ class DaezooCLI(LightningCLI):
                 logger.experiment.add_image("reconstructions", pixels, dataformats="HWC")
                 logger.finalize("success")
         runs.write_summary(folder, summary)
-        about = f"{len(splits['test']):,} test samples, {self.datamodule.evaluation_corruption}"
-        print_restoration(metrics, f"{type(self.model).__name__}, {about}")
         print(f"{folder}: summary.json, {', '.join(names)}")
 
 
@@ -293,6 +327,7 @@ def run(args: list[str]) -> DaezooCLI | None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
     resume: Path | None = None
+    args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--resume=") else [arg])]
     if args[0] == "fit" and "--resume" in args:
         at = args.index("--resume")
         if at + 1 == len(args):

@@ -44,7 +44,7 @@ class ArraysData(DenoisingDataModule):
     def arrays(self) -> dict[str, np.ndarray]:
         """The file's arrays, as they are."""
         if not Path(self.path).is_file():
-            raise ValueError(f"There is no file {self.path}. Pass --data.path FILE.npz.")
+            raise ValueError(f"There is no file {self.path}. Pass --data.path FILE.npz; to evaluate, --root FILE.npz.")
         try:
             with open(self.path, "rb") as opened:  # np.load leaves a broken file open
                 file = np.load(opened, allow_pickle=False)

@@ -187,6 +187,8 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         """
         if not self.splits:
             self.splits = self.load()
+        if stage == "fit":
+            self._validation_cache.clear()
         train = self.splits["train"]
         if self.batch_size > (train.epoch_size or len(train)):
             raise ValueError(
@@ -196,24 +198,29 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         if self.augmentation and len(self.shape) != 3:
             raise ValueError(f"Augmentation needs images (C, H, W), got samples of shape {tuple(self.shape)}.")
 
+    def check_trainer(self, trainer: L.Trainer) -> None:
+        """Check that the trainer deals batches out as this module does.
+
+        Raises:
+            ValueError: If the trainer would put a sampler of its own in place of ours, or the batch cannot be dealt out
+                evenly.
+        """
+        world_size = trainer.world_size
+        # private, but the only place that says it
+        if world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+            raise ValueError("Training on several processes needs Trainer(use_distributed_sampler=False).")
+        if self.batch_size % world_size:
+            raise ValueError(f"batch_size is {self.batch_size}, which {world_size} processes cannot share evenly.")
+
     def random_split(self, size: int, *held_out: int) -> list[Tensor]:
         """Rows of a data set dealt out at random, by split_seed: what is left for training, then each held-out part."""
         order = torch.randperm(size, generator=generator(self.split_seed, "split"))
         return list(order.split([size - sum(held_out), *held_out]))
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Batches of this process's rows.
-
-        Raises:
-            ValueError: If the trainer would put a sampler of its own in place of ours, or the batch
-                cannot be dealt out evenly.
-        """
+        """Batches of this process's rows."""
         assert self.trainer is not None
-        world_size = self.trainer.world_size
-        if world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler:
-            raise ValueError("Training on several processes needs Trainer(use_distributed_sampler=False).")
-        if self.batch_size % world_size:
-            raise ValueError(f"batch_size is {self.batch_size}, which {world_size} processes cannot share evenly.")
+        self.check_trainer(self.trainer)
         train = self.splits["train"]
         return self._loader(train, TrainingOrder(self, len(train), train.epoch_size))
 
@@ -269,11 +276,12 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
     def _progress(self, counter: int) -> float:
         trainer = self.trainer
         assert trainer is not None
-        if trainer.max_steps >= 0:
-            return min(1.0, trainer.global_step / max(trainer.max_steps, 1))
-        if trainer.max_epochs is None or trainer.max_epochs < 1:
-            return 0.0
-        return min(1.0, counter / (trainer.max_epochs * trainer.num_training_batches))
+        done = [0.0]
+        if trainer.max_steps > 0:
+            done.append(trainer.global_step / trainer.max_steps)
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            done.append(counter / (trainer.max_epochs * trainer.num_training_batches))
+        return min(1.0, max(done))
 
     @staticmethod
     def _corrupt(batch: Sample, clean: Tensor, corruption: Corruption, noise: Noise) -> Batch:

@@ -96,7 +96,7 @@ class ImagesData(DenoisingDataModule):
 
     def _read(self, folder: Path) -> list[Tensor]:
         if not folder.is_dir():
-            raise ValueError(f"There is no folder {folder}. Pass --data.root DIR.")
+            raise ValueError(f"There is no folder {folder}. Pass --data.root DIR; to evaluate, --root DIR.")
         files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
         if not files:
             raise ValueError(f"The folder {folder} has no pictures ({', '.join(sorted(SUFFIXES))}).")

@@ -45,7 +45,10 @@ def rebuild_data(path: Path, checkpoint: dict, root: str | None, batch_size: int
         )
     config = dict(checkpoint["datamodule_hyper_parameters"])
     if root is not None:
-        config["path" if "path" in config else "root"] = root
+        key = next((key for key in ("path", "root") if key in config), None)
+        if key is None:
+            raise ValueError(f"{config.get('_class_path')} reads no files, so --root does not apply.")
+        config[key] = root
     if batch_size is not None:
         config["batch_size"] = batch_size
     return rebuild(path, config, DenoisingDataModule)

@@ -103,6 +103,11 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         if self.trainer.global_step == 0 and batch_idx == 0:
             self.loss.check(batch.clean)
 
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Under which names validation logs the loss."""
+        return ("loss",)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss; it and its terms are logged under train/."""
         terms = self.loss_terms(batch)
@@ -115,8 +120,8 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log val/loss, its terms, and val/mse: mean squared error per element of the reconstruction."""
         terms = self.loss_terms(batch)
-        terms["loss"] = torch.stack(list(terms.values())).sum()
-        self._log_evaluation("val", terms, batch)
+        loss = torch.stack(list(terms.values())).sum()
+        self._log_evaluation("val", terms | dict.fromkeys(self.loss_names, loss), batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log test/mse beside test/mse_noisy_input, that of leaving the input as it is."""

@@ -131,13 +131,10 @@ class StackedDAE(DenoisingAutoencoder):
         terms = {"reconstruction": loss(output, flat.clean, flat.mask).mean()}
         return terms | {penalty.name: penalty(layer, flat) for penalty in self.penalties}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """As the base, and the active layer's loss also under a name of its own: layers' losses are not comparable."""
-        terms = self.loss_terms(batch)
-        terms["loss"] = torch.stack(list(terms.values())).sum()
-        phase = "stack" if self.active_layer is None else f"layer{self.active_layer + 1}"
-        terms[phase] = terms["loss"]
-        self._log_evaluation("val", terms, batch)
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Also the phase, because losses of different layers are not comparable."""
+        return "loss", "stack" if self.active_layer is None else f"layer{self.active_layer + 1}"
 
     def check_trainer(self, trainer: L.Trainer) -> None:
         """Check the schedule against the trainer.
@@ -155,9 +152,9 @@ class StackedDAE(DenoisingAutoencoder):
                 "max_epochs out, or set epochs_per_layer and end_to_end_epochs."
             )
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EarlyStopping) and callback.monitor == "val/loss":
+            if isinstance(callback, EarlyStopping) and callback.monitor.endswith(("/loss", "/reconstruction")):
                 raise ValueError(
-                    "StackedDAE cannot stop early on val/loss, which is another loss in every layer. "
+                    f"StackedDAE cannot stop early on {callback.monitor}, which is another loss in every layer. "
                     "Set epochs_per_layer instead."
                 )
         if isinstance(trainer.strategy, DDPStrategy) and not self._finds_unused(trainer.strategy):
@@ -172,5 +169,4 @@ class StackedDAE(DenoisingAutoencoder):
 
     def filters(self) -> Tensor | None:
         """The first layer's weights as pictures, (hidden[0], C, H, W); None for vectors."""
-        weight = self.network.layers[0].weight.detach()
-        return weight.view(-1, *self.shape) if len(self.shape) == 3 else None
+        return self.network.filters(self.shape)

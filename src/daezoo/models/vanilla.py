@@ -50,5 +50,4 @@ class VanillaDAE(DenoisingAutoencoder):
 
     def filters(self) -> Tensor | None:
         """The first layer's weights as pictures, (hidden[0], C, H, W); None for vectors."""
-        weight = self.network.layers[0].weight.detach()
-        return weight.view(-1, *self.shape) if len(self.shape) == 3 else None
+        return self.network.filters(self.shape)

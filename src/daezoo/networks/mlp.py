@@ -87,3 +87,8 @@ class MLPAutoencoder(nn.Module):
         for layer in reversed(others):
             code = ACTIVATIONS[self.activation](layer.decode(code))
         return first.decode(code)
+
+    def filters(self, shape: Sequence[int]) -> Tensor | None:
+        """The first layer's weights as pictures of a shape (C, H, W); None where samples are vectors (D,)."""
+        weight = self.layers[0].weight.detach()
+        return weight.view(-1, *shape) if len(shape) == 3 else None
