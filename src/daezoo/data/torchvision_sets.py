@@ -3,7 +3,7 @@
 import os
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,59 +11,76 @@ from torch import Tensor
 from daezoo.data.base import DenoisingDataModule, InMemory, Split
 
 
-def data_root(root: str | None) -> Path:
-    """Where data sets are looked for: `root`, else the environment's DAEZOO_DATA, else data/."""
-    return Path(root or os.environ.get("DAEZOO_DATA") or "data")
+class TorchvisionData(DenoisingDataModule):
+    """A torchvision data set, kept as uint8.
 
+    5,000 training images, dealt out by split_seed, become the validation split. A subclass names its source and the
+    shape of an image.
 
-def fetch(source: type[Any], root: str | None) -> None:
-    """Download a torchvision data set unless it is there.
-
-    Raises:
-        ValueError: If it is neither there nor to be had, with where it was looked for.
-    """
-    folder = data_root(root)
-    try:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-            dataset = object.__new__(source)  # its constructor would also read the files, and blame the download
-            dataset.root = str(folder)
-            dataset.download()
-    except (RuntimeError, OSError) as error:
-        name = source.__name__
-        held = getattr(source, "base_folder", f"{name}/raw")
-        raise ValueError(
-            f"{name} is not in {folder.resolve()}, and downloading it failed ({error}). Set DAEZOO_DATA, or pass "
-            f"--data.root, to the folder that torchvision's {name} reads (the one that holds {held}), or "
-            "put the files there."
-        ) from error
-
-
-def read(data: DenoisingDataModule, source: type[Any], root: str | None, valid: int) -> dict[str, Split]:
-    """The splits of a torchvision data set, kept as uint8; `valid` training images are dealt out by split_seed.
+    Args:
+        root: Folder that torchvision reads; the set is downloaded there if absent. The environment's DAEZOO_DATA, else
+            data/, if None.
+        **kwargs: As DenoisingDataModule.
 
     Raises:
-        ValueError: If the files cannot be read.
+        ValueError: If the set is neither there nor to be had, or cannot be read.
     """
 
-    def tensors(train: bool) -> tuple[Tensor, Tensor]:
-        part = source(data_root(root), train=train)
+    source: ClassVar[Any]
+    image_shape: ClassVar[tuple[int, int, int]]
+    valid: ClassVar[int] = 5_000
+
+    def __init__(self, root: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.root = root
+
+    @property
+    def shape(self) -> list[int]:
+        """Shape of one image, [C, H, W]."""
+        return list(self.image_shape)
+
+    @property
+    def folder(self) -> Path:
+        """Where the set is looked for: `root`, else the environment's DAEZOO_DATA, else data/."""
+        return Path(self.root or os.environ.get("DAEZOO_DATA") or "data")
+
+    def prepare_data(self) -> None:
+        """Download the files unless they are there."""
+        try:
+            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+                dataset = object.__new__(self.source)  # its constructor would also read, and blame the download
+                dataset.root = str(self.folder)
+                dataset.download()
+        except (RuntimeError, OSError) as error:
+            name = self.source.__name__
+            held = getattr(self.source, "base_folder", f"{name}/raw")
+            raise ValueError(
+                f"{name} is not in {self.folder.resolve()}, and downloading it failed ({error}). Set DAEZOO_DATA, or "
+                f"pass --data.root, to the folder that torchvision's {name} reads (the one that holds {held}), or put "
+                "the files there."
+            ) from error
+
+    def load(self) -> dict[str, Split]:
+        """The splits."""
+        try:
+            (images, labels), test = self._tensors(True), self._tensors(False)
+        except Exception as error:  # torchvision checks little, so damage shows in many ways
+            raise ValueError(
+                f"{self.source.__name__} in {self.folder.resolve()} cannot be read ({error}). Delete its folder "
+                "there to have it downloaded again."
+            ) from error
+        kept, held_out = self.random_split(len(images), self.valid)
+        return {
+            "train": InMemory(images[kept], labels[kept]),
+            "valid": InMemory(images[held_out], labels[held_out]),
+            "test": InMemory(*test),
+        }
+
+    def _tensors(self, train: bool) -> tuple[Tensor, Tensor]:
+        part = self.source(self.folder, train=train)
         images = torch.as_tensor(part.data)
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
         labels = torch.as_tensor(part.targets)
-        if len(images) != len(labels) or (train and len(images) <= valid):
+        if len(images) != len(labels) or (train and len(images) <= self.valid):
             raise ValueError(f"{len(images)} images and {len(labels)} labels for {'training' if train else 'test'}")
         return images, labels
-
-    try:
-        (images, labels), test = tensors(True), tensors(False)
-    except Exception as error:  # torchvision checks little, so damage shows in many ways
-        raise ValueError(
-            f"{source.__name__} in {data_root(root).resolve()} cannot be read ({error}). Delete its folder there to "
-            "have it downloaded again."
-        ) from error
-    kept, held_out = data.random_split(len(images), valid)
-    return {
-        "train": InMemory(images[kept], labels[kept]),
-        "valid": InMemory(images[held_out], labels[held_out]),
-        "test": InMemory(*test),
-    }
