@@ -1,5 +1,6 @@
 """What every shipped model configuration has to keep; a new file in configs/model/ is found by itself."""
 
+import shutil
 from pathlib import Path
 
 import lightning as L
@@ -161,3 +162,17 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     status, out, _ = daezoo_command("fit", "--resume", str(resumed))
     assert status == 0
     assert "is finished" in out
+
+
+def test_a_checkpoint_of_another_class_or_of_more_epochs_is_not_resumed(daezoo_command, workplace, whole_runs):
+    for model in ("vanilla", "conv"):
+        shutil.copytree(whole_runs[model], model)
+    config = Path("vanilla/config.yaml").read_text()
+    status, _, err = daezoo_command("fit", "--resume", "vanilla", "--trainer.max_epochs", "1")
+    assert status == 2
+    assert "last.ckpt has 2 epochs already, more than max_epochs 1" in err
+    shutil.copy("conv/checkpoints/last.ckpt", "vanilla/checkpoints/last.ckpt")
+    status, _, err = daezoo_command("fit", "--resume", "vanilla", "--trainer.max_epochs", "3")
+    assert status == 2
+    assert "last.ckpt is of class ConvDAE, but this run trains a VanillaDAE" in err
+    assert Path("vanilla/config.yaml").read_text() == config

@@ -1,5 +1,6 @@
 """Every command and every piece of Python in README.md and CONTRIBUTING.md is run, with small settings."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +18,10 @@ SMALL = {
 }
 
 
+# the tests may have been started by make itself, whose flags must not reach the makes started here
+ALONE = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+
+
 def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
 
@@ -25,7 +30,7 @@ def made(command: list[str], folder) -> list[str]:
     """The command line that a make command would run, set-up left out."""
     ready = f"{sys.prefix}/.ready"
     dry = ["make", "--dry-run", "--old-file", ready, f"VENV={sys.prefix}", *command[1:]]
-    done = subprocess.run(dry, cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(dry, cwd=folder, capture_output=True, text=True, check=True, env=ALONE)
     line = done.stdout.replace("\\\n", " ").strip().splitlines()[-1]
     return shlex.split(line)
 
@@ -87,7 +92,7 @@ def test_readme_names_every_source_file_and_target():
 @pytest.mark.parametrize(("variable", "value", "known"), [("MODEL", "nope", "stacked"), ("DATA", "nope", "digits")])
 def test_make_lists_what_is_known(variable, value, known):
     command = ["make", f"VENV={sys.prefix}", "train", "MODEL=vanilla", f"{variable}={value}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=ALONE)
     assert done.returncode != 0
     assert f"{variable}='{value}' is not known" in done.stderr
     assert known in done.stderr

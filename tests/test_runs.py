@@ -1,3 +1,4 @@
+import os
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -78,3 +79,11 @@ def test_a_run_is_finished_when_its_summary_is_written(tmp_path):
     runs.write_summary(tmp_path, {"epochs": 3, "test": {"mse": 0.5}})
     assert runs.summary_of(tmp_path) == {"epochs": 3, "test": {"mse": 0.5}}
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_folder_is_one_processs_at_a_time(tmp_path):
+    taken = runs.lock(tmp_path)
+    with pytest.raises(ValueError, match=f"Another process is training in {tmp_path}"):
+        runs.lock(tmp_path)
+    os.close(taken)
+    os.close(runs.lock(tmp_path))

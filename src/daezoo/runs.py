@@ -1,6 +1,8 @@
 """Run folders: runs/<model>-<data>/<name>/, each claimed by one run."""
 
+import fcntl
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,24 @@ def claim(parent: Path, name: str | None) -> Path:
         except FileExistsError:
             continue
         return folder
+
+
+def lock(folder: Path) -> int:
+    """Take a run folder for this process; the lock ends with the process, however it ends.
+
+    Returns:
+        The folder's open file descriptor, which holds the lock.
+
+    Raises:
+        ValueError: If another process trains in this folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ValueError(f"Another process is training in {folder}. Wait for it, or stop it first.") from None
+    return descriptor
 
 
 def summary_of(folder: Path) -> dict[str, Any] | None:

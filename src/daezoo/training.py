@@ -59,6 +59,7 @@ class DaezooCLI(LightningCLI):
     def __init__(self, args: list[str], resume: Path | None = None) -> None:
         self.resume = resume
         self.recorder: RunRecorder | None = None
+        self.lock: int | None = None
         super().__init__(
             DenoisingAutoencoder,
             DenoisingDataModule,
@@ -149,6 +150,8 @@ class DaezooCLI(LightningCLI):
         assert self.recorder is not None
         self.model.check_trainer(self.trainer)
         self.datamodule.check_trainer(self.trainer)
+        if self.options.logger == "tensorboard" and not importlib.util.find_spec("tensorboard"):
+            raise ValueError("--logger tensorboard needs the package tensorboard: pip install tensorboard")
         if is_first_process():
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
@@ -161,11 +164,25 @@ class DaezooCLI(LightningCLI):
         model, data = self._names()
         folder = self.resume or runs.claim(Path(self.options.runs) / f"{model}-{data}", self.options.name)
         self.recorder.folder = folder
+        self.lock = runs.lock(folder)
+        self._check_checkpoint(folder / "checkpoints" / "last.ckpt")
         write_text(folder / "config.yaml", self.config_text())
         self.trainer.loggers += self._loggers(folder)
         what = f"{type(self.model).__name__} on {type(self.datamodule).__name__}"
         size = sum(parameter.numel() for parameter in self.model.parameters())
         print(f"{'Resuming' if self.resume else 'Training'} {what}, {size:,} parameters, in {folder}", flush=True)
+
+    def _check_checkpoint(self, last: Path) -> None:
+        """Raise ValueError if a run's checkpoint cannot go on with its configuration; it may have none yet."""
+        if not last.is_file():
+            return
+        checkpoint = read(last)
+        saved = str(checkpoint["hyper_parameters"].get("_class_path")).rpartition(".")[2]
+        if saved != type(self.model).__name__:
+            raise ValueError(f"{last} is of class {saved}, but this run trains a {type(self.model).__name__}.")
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        if 0 <= (self.trainer.max_epochs or -1) < epochs:
+            raise ValueError(f"{last} has {epochs} epochs already, more than max_epochs {self.trainer.max_epochs}.")
 
     def config_text(self) -> str:
         """The whole configuration, with what the model took from the data, as YAML."""
@@ -190,8 +207,6 @@ class DaezooCLI(LightningCLI):
 
     def _loggers(self, folder: Path) -> list[Logger]:
         if self.options.logger == "tensorboard":
-            if not importlib.util.find_spec("tensorboard"):
-                raise ValueError("--logger tensorboard needs the package tensorboard: pip install tensorboard")
             return [TensorBoardLogger(folder, name=None, version="tensorboard")]
         if self.options.logger == "wandb":
             import wandb
@@ -219,6 +234,9 @@ class DaezooCLI(LightningCLI):
         except SystemExit:  # Lightning's answer to Ctrl-C
             print(f"Interrupted.{self._way_on()}", file=sys.stderr)
             raise SystemExit(130) from None
+        finally:
+            if self.lock is not None:
+                os.close(self.lock)
 
     def predict(self, **kwargs: Any) -> None:
         """Denoise the test split, and write it beside the checkpoint."""
@@ -249,7 +267,9 @@ class DaezooCLI(LightningCLI):
         timings = checkpoint["callbacks"][self.recorder.state_key]
         splits = self.datamodule.splits
         metrics = evaluate(self.model, self.datamodule.evaluation_batches("test"), splits["train"].mean())
-        model, data = folder.parent.name.split("-", 1) if self.resume else self._names()
+        # a resumed run is called what its folder says; a folder that was moved says nothing
+        parent = folder.resolve().parent.name
+        model, data = parent.rsplit("-", 1) if self.resume and "-" in parent else self._names()
         summary = {
             "model": model,
             "data": data,
