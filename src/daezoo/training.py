@@ -164,8 +164,8 @@ class DaezooCLI(LightningCLI):
         model, data = self._names()
         folder = self.resume or runs.claim(Path(self.options.runs) / f"{model}-{data}", self.options.name)
         self.recorder.folder = folder
-        self.lock = runs.lock(folder)
         self._check_checkpoint(folder / "checkpoints" / "last.ckpt")
+        self.lock = runs.lock(folder)
         write_text(folder / "config.yaml", self.config_text())
         self.trainer.loggers += self._loggers(folder)
         what = f"{type(self.model).__name__} on {type(self.datamodule).__name__}"
