@@ -200,6 +200,7 @@ class KLSparsity(Penalty):
     """KL sparsity: weight · Σⱼ KL(ρ ‖ ρ̂ⱼ), ρ̂ⱼ the batch mean of unit j's activation, for codes in [0, 1].
 
     KL(ρ ‖ ρ̂) = ρ log(ρ/ρ̂) + (1 − ρ) log((1 − ρ)/(1 − ρ̂)).
+    Under several processes each takes the mean over its own share of the batch.
 
     Args:
         weight: Weight of the penalty, >= 0.
