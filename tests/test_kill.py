@@ -111,11 +111,16 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
-    process = daezoo(tmp_path, *fit_arguments("vanilla", "digits", "--trainer.max_epochs", "1000"))
+    # tests that a shell started in the background ignore Ctrl-C, and would hand that on
+    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = daezoo(tmp_path, *fit_arguments("vanilla", "digits", "--trainer.max_epochs", "1000"), **heed)
     for line in process.stdout:
         if line.startswith("epoch 2/"):
             break
     os.kill(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    try:
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "daezoo fit --resume runs/vanilla-digits/1" in output
