@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from daezoo.corruption import Corruption
 from daezoo.evaluation.restoration import PROTOCOL
 
 
-def print_restoration(metrics: Mapping[str, float], title: str) -> None:
+def print_restoration(metrics: Mapping[str, float], model: str, samples: int, corruption: Corruption) -> None:
     """Print reconstruction errors with the two that make them meaningful, and the protocol.
 
     Args:
         metrics: As `evaluate` returns them.
-        title: What was evaluated, on what.
+        model: Name of the model's class.
+        samples: Number of test samples.
+        corruption: What they were corrupted with.
     """
     table = Table()
     table.add_column("")
@@ -22,6 +25,6 @@ def print_restoration(metrics: Mapping[str, float], title: str) -> None:
     table.add_row("denoised", f"{metrics['mse']:.5f}", f"{metrics['psnr']:.2f}")
     table.add_row("noisy input as it is", f"{metrics['mse_noisy_input']:.5f}", f"{metrics['psnr_noisy_input']:.2f}")
     table.add_row("training mean", f"{metrics['mse_train_mean']:.5f}", "")
-    print(title)
+    print(f"{model}, {samples:,} test samples, {corruption}")
     Console().print(table)
     print(PROTOCOL)

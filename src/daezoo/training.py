@@ -140,10 +140,9 @@ class DaezooCLI(LightningCLI):
     def _default_precision(self, accelerator: str) -> str:
         cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
         fast = sorted(self.model.bf16_cpus & cpu_features()) if cpu else []
-        if fast:
-            print_once(f"Precision bf16-mixed: this CPU has {fast[0]}. For float32: --trainer.precision 32-true")
-            return "bf16-mixed"
-        return "32-true"
+        if fast and is_first_process():
+            print(f"Precision bf16-mixed: this CPU has {fast[0]}. For float32: --trainer.precision 32-true", flush=True)
+        return "bf16-mixed" if fast else "32-true"
 
     def before_fit(self) -> None:
         """Check everything that can be checked, then claim the run folder; nothing is written before."""
@@ -286,8 +285,8 @@ class DaezooCLI(LightningCLI):
             "checkpoint": str(last.relative_to(folder)),
             "test": metrics,
         }
-        about = f"{len(splits['test']):,} test samples, {self.datamodule.evaluation_corruption}"
-        print_restoration(metrics, f"{type(self.model).__name__}, {about}")
+        corruption = self.datamodule.evaluation_corruption
+        print_restoration(metrics, type(self.model).__name__, len(splits["test"]), corruption)
         names = figures.save_all(folder, self.model, self.datamodule)
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -305,12 +304,6 @@ class DaezooCLI(LightningCLI):
 def is_first_process() -> bool:
     """Whether this is the process that writes, as far as is known before a trainer exists."""
     return getattr(rank_zero_only, "rank", 0) == 0
-
-
-@rank_zero_only
-def print_once(text: str) -> None:
-    """Print on one process."""
-    print(text, flush=True)
 
 
 def resume_arguments(folder: Path, others: list[str]) -> list[str] | None:

@@ -82,4 +82,4 @@ def run(args: list[str]) -> None:
         }
         print(to_json(described | metrics))
     else:
-        print_restoration(metrics, f"{type(model).__name__}, {len(data.splits['test']):,} test samples, {corruption}")
+        print_restoration(metrics, type(model).__name__, len(data.splits["test"]), corruption)
