@@ -9,7 +9,7 @@ MODELS := $(basename $(notdir $(wildcard configs/model/*.yaml)))
 DATASETS := $(basename $(notdir $(wildcard configs/data/*.yaml)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate test test-slow check clean
+.PHONY: help setup train evaluate test test-slow bench check clean
 
 help: ## Show this list
 	@echo "make TARGET [VARIABLE=VALUE …]"
@@ -38,6 +38,10 @@ test: $(VENV)/.ready ## Run the quick tests [ARGS="-k …"]
 
 test-slow: $(VENV)/.ready ## Run all tests, the slow ones too
 	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+bench: $(VENV)/.ready ## Measure speed and memory against a bare loop and others [QUICK=1]; see benchmarks/README.md
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.growth $(if $(QUICK),--quick)
 
 check: $(VENV)/.ready ## Check format, lint and types
 	$(BIN)/ruff format --check .

@@ -10,7 +10,9 @@ import yaml
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
+    from daezoo.batch import Sample
     from daezoo.data import DenoisingDataModule
+    from daezoo.data.base import Split
     from daezoo.models import DenoisingAutoencoder
 
 # small tensors: one thread is faster, and tests that run side by side do not fight over the cores
@@ -30,6 +32,13 @@ def fit_arguments(model: str, data: str, *others: str) -> list[str]:
     """The command line that `make train` would run."""
     files = (CONFIGS / "trainer.yaml", CONFIGS / "data" / f"{data}.yaml", CONFIGS / "model" / f"{model}.yaml")
     return ["fit", *(part for file in files for part in ("--config", str(file))), *others]
+
+
+def whole(split: "Split") -> "Sample":
+    """All samples of a split, in order."""
+    import torch
+
+    return split.__getitems__(torch.arange(len(split)))
 
 
 @pytest.fixture

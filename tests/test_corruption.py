@@ -166,7 +166,8 @@ def test_first_gaussian_values_of_a_seed():
 
 def test_first_masked_values_of_a_seed():
     clean = torch.tensor([[0.1, 0.5, 1.0], [0.25, 0.75, -2.0]])
-    survives = torch.rand(2, 3, generator=seeded(7)) >= 0.5
+    draws = torch.empty(2, dtype=torch.int64).random_(-(2**63), None, generator=seeded(7))
+    survives = draws.view(torch.int16)[:6].view(2, 3) >= 0  # 16 bits each, and half of all numbers are negative
     assert 0 < survives.sum() < 6
     assert torch.equal(Masking(0.5)(clean, seeded(7)).noisy, clean * survives)
 
@@ -223,16 +224,27 @@ def block_starts(length: int, offset: int, size: int) -> Tensor:
 def test_compose_applies_the_first_and_then_the_second():
     clean = torch.ones(200, 50)
     noise_last = Compose(Masking(1.0), GaussianMasking(0.5, sigma=1.0))(clean, seeded())
-    assert torch.equal(noise_last.noisy != 0.0, GaussianMasking(0.5)(clean, after_uniform(clean)).mask)
+    assert torch.equal(noise_last.noisy != 0.0, GaussianMasking(0.5)(clean, after_masking(clean)).mask)
     mask_last = Compose(GaussianMasking(0.5, sigma=1.0), Masking(1.0))(clean, seeded())
     assert torch.equal(mask_last.noisy, torch.zeros_like(clean))
     assert torch.equal(mask_last.level, torch.ones(200))
 
 
-def after_uniform(clean: Tensor) -> torch.Generator:
+def after_masking(clean: Tensor) -> torch.Generator:
     generator = seeded()
-    torch.rand(clean.shape, generator=generator)
+    Masking(1.0)(clean, generator)
     return generator
+
+
+def test_a_ratio_finer_than_the_16_bits_of_a_draw_is_met():
+    # rounding to whole steps of 2**-16 would miss these by half a step
+    for steps in (0.5, 1.5):
+        mask = Masking(steps / 2**16)(torch.ones(40_000, 1_000), seeded()).mask
+        ratio = steps / 2**16
+        # elements of a sample share one rounded threshold, which adds its own variance to the mean's
+        variance = ratio * (1 - ratio) / mask.numel() + (2**-16) ** 2 * (steps % 1) * (1 - steps % 1) / len(mask)
+        assert abs(mask.double().mean().item() - ratio) < 5 * sqrt(variance)
+        assert 5 * sqrt(variance) < 0.4 * 2**-16
 
 
 def test_compose_reports_the_union_of_the_masks():

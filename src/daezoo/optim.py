@@ -49,7 +49,7 @@ class AdamW(Optimizer):
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent.
+    """Stochastic gradient descent, in its fused form.
 
     Args:
         lr: Learning rate, > 0. Losses are summed over elements, as in the papers.
@@ -70,4 +70,4 @@ class SGD(Optimizer):
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The torch optimizer over these parameters."""
-        return torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        return torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=True)

@@ -14,6 +14,9 @@ from daezoo.augmentation import Augmentation
 from daezoo.batch import Corrupted
 from daezoo.corruption import Corruption
 
+BLOCK_SAMPLES, BLOCK_ELEMENTS = 64, 2**17
+"""How much evaluation noise is drawn at once. Another number is other noise: every evaluation changes with it."""
+
 
 def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator for one key.
@@ -73,6 +76,9 @@ class StepNoise:
 class SampleNoise:
     """Evaluation noise: each sample's own, the same for every batch size, device and number of processes.
 
+    The noise of a block of consecutive samples is drawn at once, and each sample keeps its own. How many make a block
+    depends on the size of a sample alone.
+
     Args:
         seed: The seed of the evaluation, which is not the seed of the training.
         split: Name of the split; two splits' noise is independent.
@@ -91,9 +97,16 @@ class SampleNoise:
         """
         if len(self.index) != len(clean):
             raise ValueError(f"There must be one index for each sample, got {len(self.index)} for {len(clean)}.")
-        samples = clean.cpu()
-        corrupted = [
-            corruption(samples[row : row + 1], generator("sample", self.seed, self.split, stream, index))
-            for row, index in enumerate(self.index.tolist())
-        ]
-        return Corrupted(*(torch.cat(parts).to(clean.device) for parts in zip(*corrupted, strict=True)))
+        samples, index = clean.cpu(), self.index.cpu()
+        size = max(1, min(BLOCK_SAMPLES, BLOCK_ELEMENTS // samples[0].numel()))
+        corrupted: list[Tensor] | None = None
+        for block in (index // size).unique().tolist():
+            rows = (index // size == block).nonzero().squeeze(1)
+            places = index[rows] % size
+            whole = samples.new_zeros(size, *samples.shape[1:])
+            whole[places] = samples[rows]
+            drawn = corruption(whole, generator("sample", self.seed, self.split, stream, block))
+            corrupted = corrupted or [part.new_empty(len(samples), *part.shape[1:]) for part in drawn]
+            for target, part in zip(corrupted, drawn, strict=True):
+                target[rows] = part[places]
+        return Corrupted(*(part.to(clean.device) for part in corrupted or ()))

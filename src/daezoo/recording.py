@@ -17,7 +17,7 @@ class RunRecorder(Checkpoint):
     """Writes metrics.csv and checkpoints/last.ckpt, so that a killed run can go on as if nothing had happened.
 
     A checkpoint is written at every epoch's end and every `every_n_steps` steps. metrics.csv has one row for each step
-    that logged anything, and is complete up to the checkpoint whenever one is written.
+    that logged anything, each epoch's last among them, and is complete up to the checkpoint whenever one is written.
 
     Args:
         every_n_steps: Steps between checkpoints inside an epoch, >= 1.
@@ -74,7 +74,7 @@ class RunRecorder(Checkpoint):
         last = batch_idx + 1 == trainer.num_training_batches
         if last or not (batch_idx + 1) % trainer.accumulate_grad_batches:
             step, end = trainer.global_step, trainer.global_step == trainer.max_steps
-            if end or step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            if end or last or step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
                 self._record(trainer, "train/")
             if (end or step % self.every_n_steps == 0) and not last:
                 self._save(trainer)
@@ -103,7 +103,7 @@ class RunRecorder(Checkpoint):
         row = self.rows.setdefault(trainer.global_step, {"epoch": trainer.current_epoch})
         for name, value in trainer.callback_metrics.items():
             if name.startswith(prefix) and self._stale.get(name) is not value:
-                row[name] = float(value)
+                row[name] = value.clone()  # a number only when it is written, so that no step waits for the device
 
     def _save(self, trainer: L.Trainer) -> None:
         if self.folder is None:
@@ -114,6 +114,8 @@ class RunRecorder(Checkpoint):
         trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt", weights_only=False)
 
     def _write_rows(self, path: Path) -> None:
+        for row in self.rows.values():
+            row.update({name: value.item() for name, value in row.items() if isinstance(value, torch.Tensor)})
         names = sorted({name for row in self.rows.values() for name in row} - {"epoch"})
         text = io.StringIO()
         writer = csv.DictWriter(text, ["step", "epoch", *names], lineterminator="\n")

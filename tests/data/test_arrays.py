@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import whole
 from daezoo.data import ArraysData
 
 TRAIN, TEST = 40, 12
@@ -62,11 +63,11 @@ def test_images_become_samples_in_unit_range(file, shape, expected, dtype):
 def test_splits_do_not_overlap_and_hold_every_training_image(file):
     marked = np.repeat(np.arange(TRAIN, dtype=np.uint8), 30).reshape(TRAIN, 6, 5)
     data = loaded(file, {"train_images": marked, "test_images": marked[:TEST] + 100, "train_labels": np.arange(TRAIN)})
-    train, valid = (data.splits[name].clean[:, 0, 0, 0].tolist() for name in ("train", "valid"))
+    train, valid = (whole(data.splits[name]).clean[:, 0, 0, 0].tolist() for name in ("train", "valid"))
     assert sorted(train + valid) == list(range(TRAIN))
-    assert data.splits["train"].label.tolist() == train
-    assert data.splits["valid"].label.tolist() == valid
-    assert data.splits["test"].label.tolist() == [-1] * TEST
+    assert whole(data.splits["train"]).label.tolist() == train
+    assert whole(data.splits["valid"]).label.tolist() == valid
+    assert whole(data.splits["test"]).label.tolist() == [-1] * TEST
 
 
 @pytest.mark.parametrize(("valid", "sizes"), [(0.25, (30, 10)), (0.001, (39, 1)), (0.999, (1, 39))])
@@ -85,17 +86,17 @@ def test_share_of_validation_out_of_range_is_an_error(valid):
 def test_split_seed_alone_decides_the_splits(file):
     usual, seed, split_seed = (loaded(file, good(), **o).splits for o in ({}, {"seed": 7}, {"split_seed": 7}))
     for name in ("train", "valid"):
-        assert torch.equal(usual[name].clean, seed[name].clean)
-        assert not torch.equal(usual[name].clean, split_seed[name].clean)
-    assert torch.equal(usual["test"].clean, split_seed["test"].clean)
+        assert torch.equal(whole(usual[name]).clean, whole(seed[name]).clean)
+        assert not torch.equal(whole(usual[name]).clean, whole(split_seed[name]).clean)
+    assert torch.equal(whole(usual["test"]).clean, whole(split_seed["test"]).clean)
 
 
 def test_rescale_maps_the_training_range_to_unit_and_clips_the_test_images(file):
     train = np.linspace(-20, 60, TRAIN * 4).reshape(TRAIN, 4)
     test = np.array([[-30.0, -20.0, 20.0, 100.0]])
     data = loaded(file, {"train_images": train, "test_images": test}, rescale=True)
-    assert data.splits["test"].clean.tolist() == [[0.0, 0.0, 0.5, 1.0]]
-    both = torch.cat([data.splits["train"].clean, data.splits["valid"].clean])
+    assert whole(data.splits["test"]).clean.tolist() == [[0.0, 0.0, 0.5, 1.0]]
+    both = torch.cat([whole(data.splits["train"]).clean, whole(data.splits["valid"]).clean])
     assert (both.min(), both.max()) == (0, 1)
     torch.testing.assert_close(both.flatten().sort().values, torch.linspace(0, 1, TRAIN * 4))
 
@@ -103,14 +104,14 @@ def test_rescale_maps_the_training_range_to_unit_and_clips_the_test_images(file)
 def test_rescale_also_stretches_bytes(file):
     train = np.tile(np.arange(50, 90, dtype=np.uint8)[:, None], 4)
     data = loaded(file, {"train_images": train, "test_images": train[:5]}, rescale=True)
-    torch.testing.assert_close(data.splits["test"].clean[:, 0], torch.arange(5) / 39)
+    torch.testing.assert_close(whole(data.splits["test"]).clean[:, 0], torch.arange(5) / 39)
 
 
 def test_rescale_keeps_small_differences_on_a_large_offset(file):
     train = 1e9 + np.linspace(0, 1, TRAIN * 4).reshape(TRAIN, 4)
     data = loaded(file, {"train_images": train, "test_images": train[:5]}, rescale=True)
     torch.testing.assert_close(
-        data.splits["test"].clean.flatten(), torch.linspace(0, 1, TRAIN * 4)[:20], atol=1e-5, rtol=0
+        whole(data.splits["test"]).clean.flatten(), torch.linspace(0, 1, TRAIN * 4)[:20], atol=1e-5, rtol=0
     )
 
 
@@ -221,3 +222,60 @@ def test_a_file_that_is_no_whole_npz_is_refused_by_name(file, kind):
 def test_a_missing_file_is_named_with_the_option(tmp_path):
     with pytest.raises(ValueError, match=r"There is no file .*gone\.npz\. Pass --data\.path FILE\.npz"):
         _ = ArraysData(path=str(tmp_path / "gone.npz")).shape
+
+
+def folder_of(tmp_path: Path, arrays: dict[str, Any]) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return folder
+
+
+@SHAPES
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float64"])
+def test_a_folder_of_arrays_gives_what_one_file_gives(file, tmp_path, shape, expected, dtype):
+    scale = 255 if dtype == "uint8" else 1
+    arrays = {
+        f"{part}_images": (unit(n, *shape) * scale).astype(dtype) for part, n in (("train", TRAIN), ("test", TEST))
+    }
+    arrays |= {"train_labels": np.arange(TRAIN), "test_labels": np.arange(TEST)}
+    read, mapped = loaded(file, arrays), ArraysData(path=str(folder_of(tmp_path, arrays)), batch_size=8)
+    for split in ("train", "valid", "test"):
+        for one, other in zip(read.evaluation_batches(split), mapped.evaluation_batches(split), strict=True):
+            assert torch.equal(one.noisy, other.noisy)
+            assert torch.equal(one.label, other.label)
+        torch.testing.assert_close(read.splits[split].mean(), mapped.splits[split].mean())
+    assert mapped.shape == expected
+
+
+def test_a_folder_of_arrays_is_mapped_and_never_copied_or_changed(tmp_path):
+    arrays = good()
+    folder = folder_of(tmp_path, arrays)
+    before = (folder / "train_images.npy").read_bytes()
+    data = ArraysData(path=str(folder), batch_size=8)
+    data.setup()
+    address = data.arrays["train_images"].ctypes.data
+    assert isinstance(data.arrays["train_images"], np.memmap)
+    assert [data.splits[name].clean.data_ptr() for name in ("train", "valid")] == [address, address]  # type: ignore[attr-defined]
+    data.splits["train"].clean.zero_()  # type: ignore[attr-defined]
+    assert (folder / "train_images.npy").read_bytes() == before
+
+
+def test_a_mapped_folder_that_is_wrong_is_an_error(tmp_path):
+    folder = folder_of(tmp_path, good(test_images=None))
+    with pytest.raises(ValueError, match="lacks test_images; it has train_images"):
+        ArraysData(path=str(folder)).setup()
+    np.save(folder / "test_images.npy", unit(TEST, 6, 5) * 2)
+    with pytest.raises(ValueError, match=r"test_images has values from .* --data.rescale true"):
+        ArraysData(path=str(folder)).setup()
+    np.save(folder / "test_images.npy", np.where(unit(TEST, 6, 5) < 0.5, np.nan, 0.5))
+    with pytest.raises(ValueError, match=r"test_images has \d+ values that are NaN or infinite"):
+        ArraysData(path=str(folder)).setup()
+    np.save(folder / "test_images.npy", np.array([object()]), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"test_images\.npy is no readable \.npy file"):
+        ArraysData(path=str(folder)).setup()
+    whole_file = (folder / "train_images.npy").read_bytes()
+    (folder / "train_images.npy").write_bytes(whole_file[: len(whole_file) // 2])
+    with pytest.raises(ValueError, match=r"train_images\.npy is no readable \.npy file"):
+        ArraysData(path=str(folder)).setup()

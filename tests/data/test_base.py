@@ -12,7 +12,7 @@ from daezoo.augmentation import ColorJitter, Flip
 from daezoo.batch import Batch, Sample
 from daezoo.corruption import Gaussian, Masking
 from daezoo.data import ArraysData, DigitsData
-from daezoo.data.base import EvaluationOrder, InMemory
+from daezoo.data.base import EvaluationOrder, InMemory, TrainingOrder
 from daezoo.models import VanillaDAE
 
 SIZE = 1257  # training digits
@@ -40,7 +40,6 @@ def fitted(data: DigitsData, epochs: int = 1, **options: Any) -> tuple[Spy, L.Tr
     spy = Spy()
     trainer = L.Trainer(
         max_epochs=epochs,
-        accelerator="cpu",
         callbacks=[spy],
         logger=False,
         enable_checkpointing=False,
@@ -48,7 +47,7 @@ def fitted(data: DigitsData, epochs: int = 1, **options: Any) -> tuple[Spy, L.Tr
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        **options,
+        **{"accelerator": "cpu"} | options,
     )
     trainer.fit(VanillaDAE(data.shape, hidden=(2,)), data)
     return spy, trainer
@@ -76,6 +75,7 @@ def training(data: DigitsData, step: int = 0, rank: int = 0, world_size: int = 1
         fit_loop=loop,
         max_steps=-1,
         max_epochs=10,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
         _accelerator_connector=SimpleNamespace(use_distributed_sampler=False),
     )
     data.trainer = SimpleNamespace(**stub | changed)  # type: ignore[assignment]
@@ -291,3 +291,42 @@ def test_mean_of_bytes_is_that_of_the_unit_values():
 def test_an_empty_split_and_unequal_labels_are_errors(clean, label):
     with pytest.raises(ValueError, match=r"no samples|one label for each sample, got 2 for 3"):
         InMemory(clean, label)
+
+
+class InRuns(InMemory):
+    """A split whose rows lie on disk in runs of 50."""
+
+    runs = (50,) * 24 + (57,)
+
+
+def test_rows_that_lie_together_are_read_near_each_other_and_each_once():
+    data = training(DigitsData(batch_size=100))
+    images = data.splits["train"]
+    data.splits["train"] = InRuns(images.clean, images.label, images.rows)  # type: ignore[attr-defined]
+    first, again, second = (torch.cat(rows_of(training(data, step))) for step in (0, 0, 12))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert len(first.unique()) == 1200
+    runs_of_window = [(rows // 50).clamp(max=24).unique() for rows in first.split(200)]
+    assert max(map(len, runs_of_window)) <= 2 * TrainingOrder.WINDOW  # a slice of 200 can straddle two windows
+    steps = (first[1:] - first[:-1]).float()
+    assert (steps == 1).float().mean() < 0.05  # yet no run is read in its own order
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(4.0, "meta"), (0.0, "cpu")])
+def test_training_data_that_fits_is_kept_on_the_device(limit, expected):
+    # a device without memory of its own shows where samples are, as well as a GPU would
+    accelerator = SimpleNamespace(root_device=torch.device("meta"))
+    data = training(DigitsData(batch_size=100, resident_gib=limit), strategy=accelerator)
+    batch = next(iter(data.train_dataloader()))
+    assert {part.device.type for part in batch} == {expected}
+    assert list(batch.clean.shape) == [100, 1, 8, 8]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_training_sees_the_samples_that_a_cpu_sees():
+    seen = []
+    for accelerator in ("cpu", "gpu"):
+        spy, _ = fitted(DigitsData(batch_size=100), 1, accelerator=accelerator)
+        seen.append(torch.cat([batch.clean.cpu() for _, batch in spy.train]))
+    assert torch.equal(*seen)

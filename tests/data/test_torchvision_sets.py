@@ -16,6 +16,7 @@ import pytest
 import torch
 from torchvision import datasets
 
+from conftest import whole
 from daezoo.data import CIFAR10Data, DenoisingDataModule, FashionMNISTData, MNISTData
 
 TRAIN, TEST = 5_060, 40  # validation takes 5,000
@@ -116,13 +117,14 @@ def loaded(name: str, **options: Any) -> DenoisingDataModule:
 def assert_whole(data: DenoisingDataModule) -> None:
     splits = data.splits
     assert {part: len(split) for part, split in splits.items()} == {"train": TRAIN - 5000, "valid": 5000, "test": TEST}
-    found = {part: numbers(split.clean) for part, split in splits.items()}
+    samples = {part: whole(split) for part, split in splits.items()}
+    found = {part: numbers(sample.clean) for part, sample in samples.items()}
     assert sorted(found["train"] + found["valid"]) == list(range(TRAIN))
     assert found["test"] == list(range(TRAIN, TRAIN + TEST))
-    for part, split in splits.items():
-        assert split.clean.dtype == torch.uint8
-        assert list(split.clean.shape[1:]) == data.shape
-        assert split.label.tolist() == [number % 10 for number in found[part]]
+    for part, sample in samples.items():
+        assert sample.clean.dtype == torch.uint8
+        assert list(sample.clean.shape[1:]) == data.shape
+        assert sample.label.tolist() == [number % 10 for number in found[part]]
 
 
 @ALL
@@ -150,14 +152,15 @@ def test_files_are_found_in_the_folder_data_and_a_root_wins_over_daezoo_data(tmp
 
 def test_split_seed_alone_deals_out_the_validation_split(tmp_path, monkeypatch):
     provide("MNIST", tmp_path / "data", monkeypatch)
-    usual, seed, split_seed = (loaded("MNIST", **o).splits["train"].clean for o in ({}, {"seed": 7}, {"split_seed": 7}))
+    seeds: tuple[dict[str, int], ...] = ({}, {"seed": 7}, {"split_seed": 7})
+    usual, seed, split_seed = (whole(loaded("MNIST", **o).splits["train"]).clean for o in seeds)
     assert torch.equal(usual, seed)
     assert not torch.equal(usual, split_seed)
 
 
 def test_colours_of_cifar_stay_in_their_channels(tmp_path, monkeypatch):
     provide("CIFAR10", tmp_path / "data", monkeypatch)
-    image = loaded("CIFAR10").splits["test"].clean[0]
+    image = whole(loaded("CIFAR10").splits["test"]).clean[0]
     assert torch.equal(image.flatten(), torch.from_numpy(numbered(TEST, TRAIN, 3072)[0]))
 
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
-from conftest import build
+from conftest import build, fit_arguments
 from daezoo.corruption import Masking
 from daezoo.data import DigitsData
 from daezoo.losses import Contractive, CrossEntropy, KLSparsity, L1Sparsity, SquaredError
-from daezoo.models import ConvDAE, ResidualDAE, StackedDAE, VanillaDAE
+from daezoo.models import ConvDAE, ResidualDAE, StackedDAE, VanillaDAE, residual
 
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -47,6 +47,37 @@ def test_an_untrained_residual_model_is_the_identity_on_images_of_any_size():
         assert model.encode(images).shape == (2, 4)
     with pytest.raises(ValueError, match=r"images of shape \(batch, 3, height, width\), got \(2, 1, 8, 8\)"):
         model.denoise(torch.rand(2, 1, 8, 8))
+
+
+def test_a_large_image_is_denoised_in_tiles_as_it_would_be_whole(monkeypatch):
+    model = ResidualDAE([3, 8, 8], width=4, depth=5)
+    torch.nn.init.normal_(model.network.last.weight)
+    images = torch.rand(2, 3, 37, 70)
+    whole = model.denoise(images)
+    seen: list[tuple[int, ...]] = []
+    model.network.register_forward_pre_hook(lambda _, arguments: seen.append(tuple(arguments[0].shape[2:])))
+    monkeypatch.setattr(residual, "TILE", 16)
+    torch.testing.assert_close(model.denoise(images), whole, atol=1e-5, rtol=0)
+    assert len(seen) == 3 * 5
+    assert max(max(shape) for shape in seen) == 16 + 2 * 5
+
+
+@pytest.mark.slow  # the compiler takes a while
+@pytest.mark.parametrize("model", ["stacked", "conv"])
+def test_a_compiled_model_trains_like_one_that_is_not(model, workplace):
+    from daezoo.checkpoint import load
+    from daezoo.training import run
+
+    schedule = ["--model.epochs_per_layer", "1"] if model == "stacked" else ["--trainer.max_epochs", "1"]
+    options = [*schedule, "--trainer.precision", "32-true", "--trainer.limit_train_batches", "4"]
+    if model == "stacked":
+        options += ["--model.end_to_end_epochs", "1"]
+    run(fit_arguments(model, "digits", *options, "--name", "plain"))
+    run(fit_arguments(model, "digits", *options, "--name", "compiled", "--compile", "default"))
+    plain, compiled = (load(f"runs/{model}-digits/{name}").state_dict() for name in ("plain", "compiled"))
+    assert plain.keys() == compiled.keys()
+    for name, weights in plain.items():
+        torch.testing.assert_close(compiled[name], weights, atol=1e-3, rtol=0)
 
 
 def test_residual_refuses_a_bounded_output_and_vectors():

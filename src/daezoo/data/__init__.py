@@ -7,6 +7,7 @@ from daezoo.data.digits import DigitsData
 from daezoo.data.images import ImagesData
 from daezoo.data.mnist import FashionMNISTData, MNISTData
 from daezoo.data.shapes import ShapesData
+from daezoo.data.shards import ShardsData
 
 __all__ = [
     "ArraysData",
@@ -17,4 +18,5 @@ __all__ = [
     "ImagesData",
     "MNISTData",
     "ShapesData",
+    "ShardsData",
 ]

@@ -1,5 +1,6 @@
-"""The user's own arrays, from an .npz file."""
+"""The user's own arrays, from an .npz file or a folder of .npy files."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,22 @@ from torch import Tensor
 
 from daezoo.data.base import DenoisingDataModule, InMemory, Split
 
+NAMES = ("train_images", "train_labels", "test_images", "test_labels")
+
 
 class ArraysData(DenoisingDataModule):
-    """Arrays `train_images` and `test_images`, and optionally `train_labels` and `test_labels`, of an .npz file.
+    """Arrays `train_images` and `test_images`, and optionally `train_labels` and `test_labels`.
 
-    Images are uint8 (divided by 255) or floating point in [0, 1], of shape (N, H, W), (N, H, W, C) or (N, D). A share
-    of the training images, dealt out by split_seed, becomes the validation split. Nothing in the file is unpickled.
+    They come from an .npz file, which is read into memory, or from a folder with a .npy file for each, which are
+    mapped: what a batch needs is read when it is needed, so they may be larger than memory. Images are uint8 (divided
+    by 255) or floating point in [0, 1], of shape (N, H, W), (N, H, W, C) or (N, D). A share of the training images,
+    dealt out by split_seed, becomes the validation split. Nothing is unpickled.
 
     Args:
-        path: The .npz file.
+        path: The .npz file, or the folder.
         valid: Share of the training images that is held out for validation, in (0, 1).
         rescale: Map the training images' smallest value to 0 and their largest to 1; test values beyond are clipped.
+            Everything is then held in memory.
         **kwargs: As DenoisingDataModule.
 
     Raises:
@@ -42,24 +48,42 @@ class ArraysData(DenoisingDataModule):
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The file's arrays, as they are."""
-        if not Path(self.path).is_file():
-            raise ValueError(f"There is no file {self.path}. Pass --data.path FILE.npz; to evaluate, --root FILE.npz.")
-        try:
-            with open(self.path, "rb") as opened:  # np.load leaves a broken file open
-                file = np.load(opened, allow_pickle=False)
-                if not isinstance(file, np.lib.npyio.NpzFile):
-                    raise ValueError("it holds a single array without a name")
-                arrays = dict(file)
-        except Exception as error:  # zipfile, zlib, tokenize: a damaged file breaks them all
-            raise ValueError(f"{self.path} is no readable .npz file of plain arrays: {error}") from error
+        """The arrays as they are: read from an .npz file, or mapped from the .npy files of a folder."""
+        path = Path(self.path)
+        if not path.exists():
+            raise ValueError(
+                f"There is no file {path}. Pass --data.path FILE.npz or a folder of .npy files; to evaluate, --root."
+            )
+        if path.is_dir():
+            arrays = {name: self._mapped(path / f"{name}.npy") for name in NAMES if (path / f"{name}.npy").is_file()}
+        else:
+            arrays = self._read(path)
         missing = {"train_images", "test_images"} - arrays.keys()
         if missing:
             raise ValueError(
-                f"{self.path} lacks {' and '.join(sorted(missing))}; it has {', '.join(sorted(arrays)) or 'nothing'}. "
+                f"{path} lacks {' and '.join(sorted(missing))}; it has {', '.join(sorted(arrays)) or 'nothing'}. "
                 "Expected train_images and test_images, and optionally train_labels and test_labels."
             )
         return arrays
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, np.ndarray]:
+        try:
+            with open(path, "rb") as opened:  # np.load leaves a broken file open
+                file = np.load(opened, allow_pickle=False)
+                if not isinstance(file, np.lib.npyio.NpzFile):
+                    raise ValueError("it holds a single array without a name")
+                return dict(file)
+        except Exception as error:  # zipfile, zlib, tokenize: a damaged file breaks them all
+            raise ValueError(f"{path} is no readable .npz file of plain arrays: {error}") from error
+
+    @staticmethod
+    def _mapped(path: Path) -> np.ndarray:
+        try:
+            # copy on write: torch wants memory that may be written, and the file stays as it is
+            return np.load(path, mmap_mode="c", allow_pickle=False)
+        except Exception as error:
+            raise ValueError(f"{path} is no readable .npy file of a plain array: {error}") from error
 
     @cached_property
     def images(self) -> tuple[Tensor, Tensor]:
@@ -71,37 +95,45 @@ class ArraysData(DenoisingDataModule):
                 f"{test.shape} {test.dtype}."
             )
         if self.rescale:
-            low, high = float(train.min()), float(train.max())
+            low, high = self._range(train)
             if low == high:
                 raise ValueError(f"{self.path}: train_images are all {low:g}; there is no range to rescale.")
             train, test = (np.clip((part.astype(np.float64) - low) / (high - low), 0, 1) for part in (train, test))
-        for name, part in (("train_images", train), ("test_images", test)):
-            if part.dtype != np.uint8 and (part.min() < 0 or part.max() > 1):
-                raise ValueError(
-                    f"{self.path}: {name} has values from {part.min():g} to {part.max():g}. Expected floating point in "
-                    "[0, 1] or uint8. Rescale them yourself, or pass --data.rescale true."
-                )
+        elif train.dtype != np.uint8:
+            for name, part in (("train_images", train), ("test_images", test)):
+                low, high = self._range(part)
+                if low < 0 or high > 1:
+                    raise ValueError(
+                        f"{self.path}: {name} has values from {low:g} to {high:g}. Expected floating point in [0, 1] "
+                        "or uint8. Rescale them yourself, or pass --data.rescale true."
+                    )
         return self._tensor(train), self._tensor(test)
 
     def _checked(self, name: str) -> np.ndarray:
         array = self.arrays[name]
-        if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        if array.dtype != np.uint8 and array.dtype not in (np.float16, np.float32, np.float64):
             raise ValueError(f"{self.path}: {name} is {array.dtype}. Expected uint8 or floating point.")
         if array.ndim not in (2, 3, 4) or 0 in array.shape:
             raise ValueError(
                 f"{self.path}: {name} has shape {array.shape}. Expected (N, H, W), (N, H, W, C) or (N, D), none empty."
             )
-        if array.dtype != np.uint8 and not np.isfinite(array).all():
-            bad = int((~np.isfinite(array)).sum())
+        if array.dtype != np.uint8 and not np.isfinite(self._range(array)).all():
+            bad = sum(int((~np.isfinite(part)).sum()) for part in _parts(array))
             raise ValueError(f"{self.path}: {name} has {bad} values that are NaN or infinite. Replace them first.")
         return array
 
     @staticmethod
+    def _range(array: np.ndarray) -> tuple[float, float]:
+        low, high = zip(*((part.min(), part.max()) for part in _parts(array)), strict=True)
+        return float(np.min(low)), float(np.max(high))
+
+    @staticmethod
     def _tensor(array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(array if array.dtype == np.uint8 else array.astype(np.float32))
+        mapped = isinstance(array, np.memmap)
+        tensor = torch.from_numpy(array if mapped or array.dtype == np.uint8 else array.astype(np.float32, copy=False))
         if tensor.ndim == 3:
             return tensor.unsqueeze(1)
-        return tensor.permute(0, 3, 1, 2).contiguous() if tensor.ndim == 4 else tensor
+        return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
 
     def _labels(self, part: str, size: int) -> Tensor | None:
         name = f"{part}_labels"
@@ -124,7 +156,12 @@ class ArraysData(DenoisingDataModule):
         held_out = min(max(1, round(self.valid * len(train))), len(train) - 1)
         kept, out = self.random_split(len(train), held_out)
         return {
-            "train": InMemory(train[kept], None if labels is None else labels[kept]),
-            "valid": InMemory(train[out], None if labels is None else labels[out]),
+            "train": InMemory(train, labels, kept),
+            "valid": InMemory(train, labels, out),
             "test": InMemory(test, test_labels),
         }
+
+
+def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """A large array a few rows at a time, so that what is mapped need not fit into memory."""
+    return (array[start : start + 4096] for start in range(0, len(array), 4096))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -24,6 +24,18 @@ class Split(Dataset[Sample], ABC):
     epoch_size: int | None = None
     """Samples drawn per training epoch, with repetition; None for every sample once."""
 
+    runs: Sequence[int] | None = None
+    """Lengths of the runs of rows that lie together on disk and are best read together; None if any order will do."""
+
+    @property
+    def nbytes(self) -> int | None:
+        """Bytes that `on` would take on a device; None if the samples are not held in memory."""
+        return None
+
+    def on(self, device: torch.device) -> "Split":
+        """The same split with its samples on a device; rows are then given there too."""
+        raise NotImplementedError(f"{type(self).__name__} does not hold its samples in memory.")
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of samples."""
@@ -42,39 +54,54 @@ class Split(Dataset[Sample], ABC):
 
 
 class InMemory(Split):
-    """A split held as one tensor.
+    """A split of samples held in one tensor, which may be mapped from a file.
 
     Args:
         clean: (N, *dims), uint8 or floating point in [0, 1].
         label: (N,) int64; -1 for all if None.
+        rows: (M,) which of them make up the split, in this order; all if None.
 
     Raises:
         ValueError: If the split is empty or the lengths differ.
     """
 
-    def __init__(self, clean: Tensor, label: Tensor | None = None) -> None:
-        if len(clean) == 0:
-            raise ValueError("A split has no samples.")
+    def __init__(self, clean: Tensor, label: Tensor | None = None, rows: Tensor | None = None) -> None:
         self.clean = clean
         self.label = torch.full((len(clean),), -1) if label is None else label.long()
+        self.rows = torch.arange(len(clean)) if rows is None else rows
+        if len(self.rows) == 0:
+            raise ValueError("A split has no samples.")
         if len(self.label) != len(clean):
             raise ValueError(f"There must be one label for each sample, got {len(self.label)} for {len(clean)}.")
 
     def __len__(self) -> int:
-        return len(self.clean)
+        return len(self.rows)
 
     def __getitems__(self, rows: Tensor) -> Sample:
-        return Sample(self.clean[rows], self.label[rows], rows)
+        places = self.rows[rows]
+        return Sample(self.clean.index_select(0, places), self.label[places], rows)
 
     def mean(self) -> Tensor:
-        """The mean of all samples."""
-        total = self.clean.sum(0, dtype=torch.float64) / len(self.clean)
-        return (total / 255 if self.clean.dtype == torch.uint8 else total).float()
+        """The mean of all samples, a few at a time."""
+        total = torch.zeros(self.clean.shape[1:], dtype=torch.float64)
+        for places in self.rows.sort().values.split(4096):
+            total += self.clean.index_select(0, places).sum(0, dtype=torch.float64)
+        return (total / len(self) / (255 if self.clean.dtype == torch.uint8 else 1)).float()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the split's samples."""
+        return len(self) * self.clean[0].nbytes
+
+    def on(self, device: torch.device) -> "InMemory":
+        """The same split with its samples on a device; rows are then given there too."""
+        clean, label = (part[self.rows].to(device) for part in (self.clean, self.label))
+        return InMemory(clean, label, torch.arange(len(self), device=device))
 
 
 def to_unit(values: Tensor) -> Tensor:
-    """Values as floating point in [0, 1]: uint8 is divided by 255."""
-    return values.float() / 255 if values.dtype == torch.uint8 else values
+    """Values as float32 in [0, 1]: uint8 is divided by 255."""
+    return values.float() / 255 if values.dtype == torch.uint8 else values.float()
 
 
 class TrainingOrder(Sampler[Tensor]):
@@ -83,13 +110,29 @@ class TrainingOrder(Sampler[Tensor]):
     The global batch is the next `batch_size` samples of the epoch's permutation; process r of w takes every w-th of
     them, from r on. Samples beyond the last full batch wait for another epoch's order. Where to start follows from
     `trainer.global_step`, so a resumed run goes on exactly where its checkpoint was written.
+
+    Where rows lie on disk in runs, the runs are shuffled, and rows only among those of `WINDOW` neighbouring runs.
     """
 
-    def __init__(self, data: "DenoisingDataModule", size: int, epoch_size: int | None) -> None:
-        self.data, self.size, self.epoch_size = data, size, epoch_size
+    WINDOW: ClassVar[int] = 4
+
+    def __init__(self, data: "DenoisingDataModule", split: Split, device: torch.device | str = "cpu") -> None:
+        self.data, self.split, self.device = data, split, device
 
     def __len__(self) -> int:
-        return (self.epoch_size or self.size) // self.data.batch_size
+        return (self.split.epoch_size or len(self.split)) // self.data.batch_size
+
+    def epoch(self, number: int) -> Tensor:
+        """The rows of an epoch, in order."""
+        draw = generator(self.data.seed, "order", number)
+        if self.split.epoch_size is not None:
+            return torch.randint(len(self.split), (self.split.epoch_size,), generator=draw)
+        if self.split.runs is None:
+            return torch.randperm(len(self.split), generator=draw)
+        runs = torch.arange(len(self.split)).split(list(self.split.runs))
+        order = torch.randperm(len(runs), generator=draw).split(self.WINDOW)
+        windows = [torch.cat([runs[run] for run in window.tolist()]) for window in order]
+        return torch.cat([rows[torch.randperm(len(rows), generator=draw)] for rows in windows])
 
     def __iter__(self) -> Iterator[Tensor]:
         trainer, batch = self.data.trainer, self.data.batch_size
@@ -98,11 +141,7 @@ class TrainingOrder(Sampler[Tensor]):
         batches = int(min(len(self), trainer.num_training_batches))
         accumulate = trainer.accumulate_grad_batches
         epoch, steps = divmod(trainer.global_step, -(-batches // accumulate))
-        draw = generator(self.data.seed, "order", epoch)
-        if self.epoch_size is None:
-            order = torch.randperm(self.size, generator=draw)
-        else:
-            order = torch.randint(self.size, (self.epoch_size,), generator=draw)
+        order = self.epoch(epoch).to(self.device)
         for start in range(steps * accumulate * batch, len(self) * batch, batch):
             yield order[start : start + batch][trainer.global_rank :: trainer.world_size]
 
@@ -140,8 +179,12 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         batch_size: Samples in a training batch, over all processes.
         seed: Seed of training order, augmentation and noise; `seed_everything` on the command line.
         split_seed: Seed of the splits and of evaluation noise.
-        num_workers: Processes that load batches; 0 is fastest for data in memory.
+        num_workers: Processes that load batches; 0 is fastest for data in memory, and all that data on a GPU takes.
+        resident_gib: Training data in memory of up to so many GiB is kept on the GPU, if there is one.
     """
+
+    CACHED_GIB: ClassVar[float] = 1.0
+    """Noisy validation batches of up to so many GiB are drawn once per fit, more in every validation."""
 
     def __init__(
         self,
@@ -152,6 +195,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         seed: int = 0,
         split_seed: int = 0,
         num_workers: int = 0,
+        resident_gib: float = 4.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -166,6 +210,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         self.seed = seed
         self.split_seed = split_seed
         self.num_workers = num_workers
+        self.resident_gib = resident_gib
         self.splits: dict[str, Split] = {}
         self._validation_cache: dict[tuple[int, int], Batch] = {}
 
@@ -222,7 +267,15 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         assert self.trainer is not None
         self.check_trainer(self.trainer)
         train = self.splits["train"]
-        return self._loader(train, TrainingOrder(self, len(train), train.epoch_size))
+        device = self.trainer.strategy.root_device
+        if device.type == "cpu" or train.nbytes is None or train.nbytes > self.resident_gib * 2**30:
+            return self._loader(train, TrainingOrder(self, train))
+        # batches are indexed on the device: nothing is copied to it in a step, and there is nothing to pin
+        return DataLoader(
+            train.on(device),
+            batch_sampler=TrainingOrder(self, train, device),  # type: ignore[arg-type]
+            collate_fn=_identity,
+        )
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """The validation split."""
@@ -269,9 +322,12 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
             return self.evaluation_batch(batch, "test" if trainer.testing or trainer.predicting else "valid")
         # the noisy validation set never changes: draw it once per fit
         key = (int(batch.index[0]), len(batch.index))
-        if key not in self._validation_cache:
-            self._validation_cache[key] = self.evaluation_batch(batch, "valid")
-        return self._validation_cache[key]
+        if key in self._validation_cache:
+            return self._validation_cache[key]
+        noisy = self.evaluation_batch(batch, "valid")
+        if (1 + len(self._validation_cache)) * sum(part.nbytes for part in noisy[:4]) <= self.CACHED_GIB * 2**30:
+            self._validation_cache[key] = noisy
+        return noisy
 
     def _progress(self, counter: int) -> float:
         trainer = self.trainer

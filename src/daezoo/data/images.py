@@ -1,6 +1,7 @@
 """A folder of pictures: random crops for training, fixed crops for validation and test."""
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,22 @@ class Crops(Split):
         picture = torch.searchsorted(self.first_crop, rows, right=True) - 1
         place = rows - self.first_crop[picture]
         top, left = place // self.columns[picture], place % self.columns[picture]
-        side = torch.arange(self.size)
+        side = torch.arange(self.size, device=rows.device)
         y, x = top[:, None] + side, left[:, None] + side
         pixel = self.first_pixel[picture, None, None] + y[:, :, None] * self.widths[picture, None, None] + x[:, None, :]
         return Sample(self.pixels[:, pixel].transpose(0, 1).contiguous(), torch.full_like(rows, -1), rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pictures."""
+        return self.pixels.nbytes
+
+    def on(self, device: torch.device) -> "Crops":
+        """The same split with its pictures on a device; rows are then given there too."""
+        moved = copy(self)
+        for name in ("pixels", "widths", "columns", "first_crop", "first_pixel"):
+            setattr(moved, name, getattr(self, name).to(device))
+        return moved
 
     def mean(self) -> Tensor:
         """The mean colour, at every pixel."""

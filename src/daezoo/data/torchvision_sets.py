@@ -71,8 +71,8 @@ class TorchvisionData(DenoisingDataModule):
             ) from error
         kept, held_out = self.random_split(len(images), self.valid)
         return {
-            "train": InMemory(images[kept], labels[kept]),
-            "valid": InMemory(images[held_out], labels[held_out]),
+            "train": InMemory(images, labels, kept),
+            "valid": InMemory(images, labels, held_out),
             "test": InMemory(*test),
         }
 

@@ -1,7 +1,6 @@
 """The convolutional denoising autoencoder."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,8 +25,6 @@ class ConvDAE(DenoisingAutoencoder):
         penalties: Terms added to it.
         optimizer: What trains it; AdamW if None.
     """
-
-    bf16_cpus: ClassVar[frozenset[str]] = frozenset({"amx_bf16"})
 
     def __init__(
         self,

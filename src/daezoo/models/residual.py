@@ -1,7 +1,7 @@
 """The residual-prediction denoising autoencoder."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -10,6 +10,9 @@ from daezoo.losses import Penalty, ReconstructionLoss
 from daezoo.models.base import DenoisingAutoencoder
 from daezoo.networks.residual import NoisePredictor
 from daezoo.optim import Optimizer
+
+TILE = 1024
+"""Side of the tiles in which large images are denoised, in pixels."""
 
 
 class ResidualDAE(DenoisingAutoencoder):
@@ -30,8 +33,6 @@ class ResidualDAE(DenoisingAutoencoder):
     Raises:
         ValueError: If the loss is bounded, or the samples are no images.
     """
-
-    bf16_cpus: ClassVar[frozenset[str]] = frozenset({"amx_bf16", "avx512_bf16"})
 
     def __init__(
         self,
@@ -72,6 +73,32 @@ class ResidualDAE(DenoisingAutoencoder):
         """The denoised images x̃ − net(x̃), the same shape; `level` is ignored."""
         self.check_shape(noisy)
         return noisy - self.network(noisy)
+
+    def denoise(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
+        """The denoised images, in tiles where they are large: memory does not grow with their size.
+
+        A pixel depends on neighbours no further away than there are convolutions, so tiles that overlap by twice as
+        much give what the whole image would.
+
+        Args:
+            noisy: Noisy images, (batch, C, height, width), of any size.
+            level: Ignored.
+
+        Raises:
+            ValueError: If the shape does not fit the model.
+        """
+        self.check_shape(noisy)
+        if max(noisy.shape[2:]) <= TILE:
+            return super().denoise(noisy, level)
+        denoised, halo = torch.empty_like(noisy, dtype=torch.float32), self.network.depth
+        height, width = noisy.shape[2:]
+        for top, left in product(range(0, height, TILE), range(0, width, TILE)):
+            above, before = min(top, halo), min(left, halo)
+            tile = noisy[:, :, top - above : top + TILE + halo, left - before : left + TILE + halo]
+            place = denoised[:, :, top : top + TILE, left : left + TILE]
+            inner = super().denoise(tile, level)[:, :, above:, before:]
+            place.copy_(inner[:, :, : place.shape[2], : place.shape[3]])
+        return denoised
 
     def filters(self) -> Tensor:
         """The first layer's kernels, (width, C, 3, 3)."""

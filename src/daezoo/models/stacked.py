@@ -79,6 +79,12 @@ class StackedDAE(DenoisingAutoencoder):
                 f"layer above the first, got {len(self.code_corruption)}."
             )
 
+    def compile_networks(self, mode: str) -> None:
+        """Compile the whole stack and, for their own phases, its layers, in place."""
+        super().compile_networks(mode)
+        for layer in self.network.layers:
+            layer.compile(mode=mode)
+
     @property
     def depth(self) -> int:
         """Number of layers."""
@@ -106,10 +112,10 @@ class StackedDAE(DenoisingAutoencoder):
         """Raw output of the whole stack for samples (batch, *shape), the same shape; `level` is ignored."""
         return self.network.decode(self.encode(noisy)).view_as(noisy)
 
-    def loss_terms(self, batch: Batch) -> dict[str, Tensor]:
-        """The terms of the active layer, or of the whole stack."""
+    def loss_terms(self, batch: Batch, output: Tensor | None = None) -> dict[str, Tensor]:
+        """The terms of the active layer, or of the whole stack, whose output may be known already."""
         if self.active_layer is None:
-            return super().loss_terms(batch)
+            return super().loss_terms(batch, output)
         return self.layer_terms(self.active_layer, batch)
 
     def layer_terms(self, index: int, batch: Batch) -> dict[str, Tensor]:
@@ -127,7 +133,7 @@ class StackedDAE(DenoisingAutoencoder):
             corrupted = batch.noise(self.code_corruption[index - 1], codes, f"layer{index}")
             flat = batch._replace(clean=codes, **corrupted._asdict())
             loss = self.code_loss
-        output = layer.decode(layer.encode(flat.noisy))
+        output = layer(flat.noisy)
         terms = {"reconstruction": loss(output, flat.clean, flat.mask).mean()}
         return terms | {penalty.name: penalty(layer, flat) for penalty in self.penalties}
 

@@ -45,6 +45,10 @@ class AutoencoderLayer(nn.Module):
         weight = self.weight.t() if self.decoder_weight is None else self.decoder_weight
         return F.linear(code, weight, self.visible_bias)
 
+    def forward(self, x: Float[Tensor, "batch visible"]) -> Float[Tensor, "batch visible"]:
+        """The raw reconstruction of the layer by itself."""
+        return self.decode(self.encode(x))
+
 
 class MLPAutoencoder(nn.Module):
     """A stack of autoencoder layers: encode all the way up, decode all the way down.

@@ -22,6 +22,7 @@ class NoisePredictor(nn.Module):
 
     def __init__(self, colors: int, width: int, depth: int) -> None:
         super().__init__()
+        self.depth = depth
         if depth < 2 or min(colors, width) < 1:
             raise ValueError(f"A residual network needs depth >= 2 and width >= 1, got {depth=}, {width=}.")
         hidden: list[nn.Module] = [nn.Conv2d(colors, width, 3, padding=1), nn.ReLU()]
