@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -46,7 +47,7 @@ def train(row: Row, rounds: int, batches: int) -> dict[str, Any]:
         "shape": row.shape,
         "batch": row.batch,
         "changes": dict(row.changes),
-        "precision": precision(row.build()[0]),
+        "precision": precision(),
         "samples_per_round": samples,
         "seconds": seconds,
         "samples_per_second": {
@@ -86,6 +87,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = [*ROWS, *micro.MEASURES]
     parser.add_argument("--quick", action="store_true", help="Less of everything: does it run, and roughly how fast?")
+    parser.add_argument(
+        "--against",
+        action="append",
+        metavar="OPTIONS",
+        help="Not the usual columns, but ours with options; repeatable.",
+    )
     parser.add_argument("--rounds", type=int, default=6, help="Rounds that count.")
     parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument(
@@ -97,7 +104,7 @@ def main() -> None:
     training: dict[str, dict[str, Any]] = {}
     for name in options.rows:
         if name in ROWS:
-            row = ROWS[name]
+            row = replace(ROWS[name], columns=("ours", *options.against)) if options.against else ROWS[name]
             console.print(f"{name} …")
             rounds, batches = (1, row.batches // 2) if options.quick else (options.rounds, row.batches)
             training[name] = train(row, rounds, batches)

@@ -67,7 +67,7 @@ def bare(row: Row, batches: int, epochs: int, kind: str) -> None:
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = row.build()[0].to(device)
-    low = kind == "bare" and precision(model) == "bf16"
+    low = kind == "bare" and precision() == "bf16"
     if kind == "float32":
         model.to(memory_format=torch.contiguous_format)
     loss, optimizer = objective(row, model), model.configure_optimizers()
@@ -87,7 +87,7 @@ def limit(row: Row, batches: int, epochs: int) -> None:
     """Nothing but arithmetic: matrix products, or convolutions, of as many FLOPs as a step has, in our precision."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = row.build()[0].to(device)
-    kind = torch.bfloat16 if precision(model) == "bf16" else torch.float32
+    kind = torch.bfloat16 if precision() == "bf16" else torch.float32
     loss, flops = objective(row, model), {}
     clean = torch.rand(row.batch, *row.shape, device=device)
     for phase in range(4 if isinstance(model, StackedDAE) else 1):
@@ -214,18 +214,23 @@ def work(row: Row, column: str, batches: int, epochs: int, folder: Path) -> Work
 
     Args:
         row: The row.
-        column: One of its columns.
+        column: One of its columns, or options that are added to our command line.
         batches: Batches in an epoch.
         epochs: Epochs of each phase, for a model that has phases.
         folder: An empty folder.
     """
     samples = batches * row.batch
-    if column == "ours":
-        return cli.main, (row.command(folder / "arrays.npz", folder / "runs", batches, epochs),)
+    if column == "ours" or column.startswith("-"):
+        options = column.split() if column != "ours" else []
+        place = folder / column.replace("/", "_")
+        place.mkdir()
+        return cli.main, ([*row.command(place / "arrays.npz", place / "runs", batches, epochs), *options],)
     if column in ("bare", "float32"):
         return bare, (row, batches, epochs, column)
     if column == "limit":
         return limit, (row, batches, epochs)
     if column == "pythae":
         return pythae, (row, samples, str(folder / "pythae"))
-    return items, (row, samples)
+    if column == "items":
+        return items, (row, samples)
+    raise ValueError(f"There is no column {column!r}; options begin with a dash.")

@@ -24,7 +24,8 @@ Point = dict[str, float]
 def fit(folder: Path, model: str, *options: str) -> Point:
     """One epoch through the command line: seconds of the epoch and of the whole process, and its largest memory.
 
-    Memory is what the process and its workers allocated (RssAnon), which leaves out what they map from files.
+    Memory is what the process and its workers allocated (Pss_Anon), which leaves out what they map from files. The
+    epoch's seconds are those of its batches.
     """
     configs = [ROOT / "configs" / name for name in ("trainer.yaml", "data/arrays.yaml", f"model/{model}.yaml")]
     command = [sys.executable, "-m", "daezoo", "fit", *(part for file in configs for part in ("--config", str(file)))]
@@ -50,13 +51,13 @@ def fit(folder: Path, model: str, *options: str) -> Point:
 
 
 def _memory(pid: int) -> int:
-    """Bytes that a process and its children hold and no file backs; 0 once it is gone."""
+    """Bytes that a process and its children hold and no file backs, shared pages once; 0 when it is gone."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/smaps_rollup").read_text()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return 0
-    own = next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
+    own = next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("Pss_Anon")), 0)
     return own + sum(_memory(int(child)) for child in children)
 
 

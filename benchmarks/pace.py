@@ -91,6 +91,9 @@ def clock() -> float:
     return time.perf_counter()
 
 
+PATIENCE = 300
+"""Seconds after which a turn hangs."""
+
 Work = tuple[Callable[..., None], tuple[Any, ...]]
 
 
@@ -110,7 +113,8 @@ def race(cells: dict[str, Work], steps: int, rounds: int, turns: int, warmup: in
     seconds = {name: [0.0] * rounds for name in cells}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         running = {
-            name: stack.enter_context(_Cell(name, work, steps, Path(folder) / name)) for name, work in cells.items()
+            name: stack.enter_context(_Cell(name, work, steps, Path(folder) / name.replace("/", "_")))
+            for name, work in cells.items()
         }
         for turn in range(-warmup, rounds * turns):
             for name, cell in running.items():
@@ -135,11 +139,13 @@ class _Cell:
         """Let the cell run one turn: the seconds it took."""
         try:
             self.connection.send(None)
+            if not self.connection.poll(PATIENCE):
+                raise OSError
             return self.connection.recv()
         except (EOFError, OSError):
-            self.process.join()
+            self.process.kill()
             printed = self.log.read_text()[-3000:]
-            raise RuntimeError(f"{self.name} ended before its rounds were over:\n{printed}") from None
+            raise RuntimeError(f"{self.name} ended, or hung, before its rounds were over:\n{printed}") from None
 
     def __exit__(self, *_: object) -> None:
         self.connection.close()

@@ -94,6 +94,6 @@ ROWS = {
 }
 
 
-def precision(model: DenoisingAutoencoder) -> str:
-    """The precision that the command line would train the model in, on this machine."""
-    return "bf16" if model.bf16_cpus & cpu_features() and not torch.cuda.is_available() else "float32"
+def precision() -> str:
+    """The precision that the command line would train in, on this machine."""
+    return "bf16" if cpu_features() and not torch.cuda.is_available() else "float32"

@@ -38,7 +38,7 @@ def test_every_column_of_a_row_is_measured_and_written(tiny, monkeypatch, capsys
         assert {len(taken) for taken in row["seconds"].values()} == {4 if name == "stack" else 2}
         assert min(min(taken) for taken in row["seconds"].values()) > 0
         assert row["samples_per_round"] == 64
-    assert written["machine"] == json.loads(json.dumps(machine()))
+    assert written["machine"].keys() == machine().keys()
     assert written["corruption"]["Masking"]["samples_per_second"] > 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in (*TINY, "corruption", "Masking", str(tiny)))
@@ -46,7 +46,9 @@ def test_every_column_of_a_row_is_measured_and_written(tiny, monkeypatch, capsys
 
 def test_a_cell_that_fails_is_an_error_with_what_it_printed(tiny, monkeypatch):
     broken = Row("vanilla", (1, 8, 8), 16, 4, 2, (("hidden", []),), ("ours",))
-    with pytest.raises(RuntimeError, match=r"ours ended before its rounds were over(.|\n)*one hidden layer or more"):
+    with pytest.raises(
+        RuntimeError, match=r"ours ended, or hung, before its rounds were over(.|\n)*one hidden layer or more"
+    ):
         command.train(broken, 1, 4)
 
 
@@ -58,7 +60,7 @@ def test_rows_are_the_shipped_configurations(name):
     assert model.shape == row.shape
     assert type(model).__name__.lower().startswith(row.model)
     assert corruption.level_name in ("ratio", "sigma")
-    assert precision(model) in ("bf16", "float32")
+    assert precision() in ("bf16", "float32")
     assert ("pythae" in row.columns) == (row.model == "vanilla")
     assert not isinstance(model, StackedDAE) or model.depth == 3
 

@@ -64,6 +64,23 @@ def test_step_and_sample_noise_never_share_a_generator():
     assert not torch.equal(step, SampleNoise(0, "train", torch.tensor([5, 6, 7]))(Gaussian(), zeros).noisy[0])
 
 
+def test_sample_noise_of_a_batch_across_blocks_is_that_of_each_sample_alone():
+    index = torch.randperm(300, generator=torch.Generator().manual_seed(1))[:40]
+    clean = torch.rand(40, 1, 6, 6)
+    together = SampleNoise(0, "test", index)(Masking(0.5), clean)
+    for row in range(40):
+        alone = SampleNoise(0, "test", index[row : row + 1])(Masking(0.5), clean[row : row + 1])
+        assert_equal(alone, Corrupted(*(part[row : row + 1] for part in together)))
+
+
+def test_evaluation_noise_of_a_sample_is_what_it_always_was():
+    # whoever changes how evaluation noise is drawn changes every published number: measure them all again
+    noisy = SampleNoise(0, "test", torch.tensor([3, 200]))(Gaussian(1.0), torch.zeros(2, 5)).noisy
+    block = torch.randn(64, 5, generator=generator("sample", 0, "test", "input", 200 // 64))
+    assert torch.equal(noisy[1], block[200 % 64])
+    torch.testing.assert_close(noisy[0, :3], torch.tensor([-0.2638, 0.6015, 1.0690]), atol=1e-4, rtol=0)
+
+
 def test_an_index_for_every_sample_is_wanted():
     with pytest.raises(ValueError, match="one index for each sample, got 2 for 3"):
         SampleNoise(0, "test", torch.tensor([5, 6]))(Gaussian(), torch.zeros(3, 4))

@@ -95,7 +95,8 @@ def _hit(clean: Tensor, generator: torch.Generator | None, *ratios: Tensor) -> l
     draws = torch.empty((elements + 3) // 4, dtype=torch.int64, device=clean.device)
     bits = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[:elements].view(clean.shape)
     dither = torch.rand(len(clean), generator=generator, device=clean.device).view(-1, *[1] * (clean.ndim - 1))
-    return [bits < (ratio.double() * 2**16 + dither).floor().int() - 2**15 for ratio in ratios]
+    steps = [ratio * 2**16 for ratio in ratios]
+    return [bits < step.int() + (dither < step.frac()).int() - 2**15 for step in steps]
 
 
 def _normal(clean: Tensor, generator: torch.Generator | None) -> Tensor:

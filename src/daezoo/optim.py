@@ -32,7 +32,7 @@ class Optimizer(ABC):
             )
 
     @abstractmethod
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Iterable[nn.Parameter], fused: bool = True) -> torch.optim.Optimizer:
         """The torch optimizer over these parameters."""
 
 
@@ -42,9 +42,9 @@ class AdamW(Optimizer):
 
     lr: float = 1e-3
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Iterable[nn.Parameter], fused: bool = True) -> torch.optim.Optimizer:
         """The torch optimizer over these parameters."""
-        return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay, fused=True)
+        return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay, fused=fused)
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,6 @@ class SGD(Optimizer):
         if not 0 <= self.momentum < 1:
             raise ValueError(f"SGD momentum must lie in [0, 1), got {self.momentum}.")
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Iterable[nn.Parameter], fused: bool = True) -> torch.optim.Optimizer:
         """The torch optimizer over these parameters."""
-        return torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=True)
+        return torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=fused)

@@ -76,8 +76,8 @@ class StepNoise:
 class SampleNoise:
     """Evaluation noise: each sample's own, the same for every batch size, device and number of processes.
 
-    The noise of a block of consecutive samples is drawn at once, and each sample keeps its own. How many make a block
-    depends on the size of a sample alone.
+    The noise of a block of consecutive samples is drawn at once, and each sample keeps its own, so batches of fewer
+    samples than a block take longer. How many make a block depends on the size of a sample alone.
 
     Args:
         seed: The seed of the evaluation, which is not the seed of the training.

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from daezoo.files import write_text
+from daezoo.models.base import is_recorded
 
 
 class RunRecorder(Checkpoint):
@@ -74,7 +75,7 @@ class RunRecorder(Checkpoint):
         last = batch_idx + 1 == trainer.num_training_batches
         if last or not (batch_idx + 1) % trainer.accumulate_grad_batches:
             step, end = trainer.global_step, trainer.global_step == trainer.max_steps
-            if end or last or step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            if is_recorded(trainer, batch_idx, step):
                 self._record(trainer, "train/")
             if (end or step % self.every_n_steps == 0) and not last:
                 self._save(trainer)
@@ -100,6 +101,8 @@ class RunRecorder(Checkpoint):
             self._save(trainer)
 
     def _record(self, trainer: L.Trainer, prefix: str) -> None:
+        if not trainer.is_global_zero or self.folder is None:
+            return
         row = self.rows.setdefault(trainer.global_step, {"epoch": trainer.current_epoch})
         for name, value in trainer.callback_metrics.items():
             if name.startswith(prefix) and self._stale.get(name) is not value:

@@ -104,7 +104,9 @@ class DaezooCLI(LightningCLI):
         super()._parse_ckpt_path()
 
     def before_instantiate_classes(self) -> None:
-        """Refuse to measure a model that nobody trained."""
+        """Refuse to measure a model that nobody trained, and options that would do nothing."""
+        if self.subcommand != "fit" and self.options.compile:
+            raise ValueError(f"--compile is for fit; daezoo {self.subcommand} does not compile.")
         if self.subcommand != "fit" and not (self.options.ckpt_path or self.options.trainer.fast_dev_run):
             raise ValueError(f"daezoo {self.subcommand} needs a trained model: --ckpt_path FILE.")
 
@@ -144,7 +146,7 @@ class DaezooCLI(LightningCLI):
 
     def _default_precision(self, accelerator: str) -> str:
         cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
-        fast = sorted(self.model.bf16_cpus & cpu_features()) if cpu else []
+        fast = sorted(cpu_features()) if cpu else []
         if fast and is_first_process():
             print(f"Precision bf16-mixed: this CPU has {fast[0]}. For float32: --trainer.precision 32-true", flush=True)
         return "bf16-mixed" if fast else "32-true"
@@ -160,8 +162,7 @@ class DaezooCLI(LightningCLI):
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
             self.model.loss.check(next(self.datamodule.evaluation_batches("train")).clean)
-        if self.options.compile:
-            self.model.compile_networks(self.options.compile)
+        self.model.compile_mode = self.options.compile
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if not is_first_process():

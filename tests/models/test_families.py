@@ -62,6 +62,26 @@ def test_a_large_image_is_denoised_in_tiles_as_it_would_be_whole(monkeypatch):
     assert max(max(shape) for shape in seen) == 16 + 2 * 5
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_can_be_clipped_in_every_precision(precision, tmp_path):
+    model, data = build("vanilla")
+    quick_trainer(tmp_path, max_steps=1, precision=precision, gradient_clip_val=0.1, barebones=False).fit(model, data)
+    assert not model.optimizers().optimizer.defaults["fused"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("every", "expected"), [(0, [11]), (4, [3, 7, 11])])
+def test_training_losses_are_noted_only_in_the_steps_that_are_recorded(every, expected, tmp_path, monkeypatch):
+    model, data = build("vanilla")
+    noted = []
+    monkeypatch.setattr(model, "log_dict", lambda values, **_: noted.append((model.global_step, *values)))
+    trainer = quick_trainer(
+        tmp_path, max_epochs=1, limit_train_batches=12, limit_val_batches=0, use_distributed_sampler=False
+    )
+    trainer.log_every_n_steps = every
+    trainer.fit(model, data)
+    assert noted == [(step, "train/loss", "train/reconstruction") for step in expected]
+
+
 @pytest.mark.slow  # the compiler takes a while
 @pytest.mark.parametrize("model", ["stacked", "conv"])
 def test_a_compiled_model_trains_like_one_that_is_not(model, workplace):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from daezoo.data.base import DenoisingDataModule, InMemory, Split
+from daezoo.data.base import DenoisingDataModule, InMemory, Split, rows_at_once
 
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -40,6 +40,9 @@ class ArraysData(DenoisingDataModule):
         self.path = path
         self.valid = valid
         self.rescale = rescale
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name not in ("arrays", "images")}
 
     @property
     def shape(self) -> list[int]:
@@ -81,7 +84,11 @@ class ArraysData(DenoisingDataModule):
     def _mapped(path: Path) -> np.ndarray:
         try:
             # copy on write: torch wants memory that may be written, and the file stays as it is
-            return np.load(path, mmap_mode="c", allow_pickle=False)
+            array = np.load(path, mmap_mode="c", allow_pickle=False)
+            if not isinstance(array, np.ndarray):
+                array.close()
+                raise ValueError("it holds several arrays")
+            return array
         except Exception as error:
             raise ValueError(f"{path} is no readable .npy file of a plain array: {error}") from error
 
@@ -112,7 +119,10 @@ class ArraysData(DenoisingDataModule):
     def _checked(self, name: str) -> np.ndarray:
         array = self.arrays[name]
         if array.dtype != np.uint8 and array.dtype not in (np.float16, np.float32, np.float64):
-            raise ValueError(f"{self.path}: {name} is {array.dtype}. Expected uint8 or floating point.")
+            raise ValueError(
+                f"{self.path}: {name} is {array.dtype}. Expected uint8, or float16, float32 or float64 in this "
+                "machine's byte order."
+            )
         if array.ndim not in (2, 3, 4) or 0 in array.shape:
             raise ValueError(
                 f"{self.path}: {name} has shape {array.shape}. Expected (N, H, W), (N, H, W, C) or (N, D), none empty."
@@ -164,4 +174,5 @@ class ArraysData(DenoisingDataModule):
 
 def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
     """A large array a few rows at a time, so that what is mapped need not fit into memory."""
-    return (array[start : start + 4096] for start in range(0, len(array), 4096))
+    rows = rows_at_once(array[0].size)
+    return (array[start : start + rows] for start in range(0, len(array), rows))

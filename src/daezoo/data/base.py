@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Any, ClassVar
 
 import lightning as L
@@ -84,7 +85,7 @@ class InMemory(Split):
     def mean(self) -> Tensor:
         """The mean of all samples, a few at a time."""
         total = torch.zeros(self.clean.shape[1:], dtype=torch.float64)
-        for places in self.rows.sort().values.split(4096):
+        for places in self.rows.sort().values.split(rows_at_once(self.clean[0].numel())):
             total += self.clean.index_select(0, places).sum(0, dtype=torch.float64)
         return (total / len(self) / (255 if self.clean.dtype == torch.uint8 else 1)).float()
 
@@ -95,8 +96,15 @@ class InMemory(Split):
 
     def on(self, device: torch.device) -> "InMemory":
         """The same split with its samples on a device; rows are then given there too."""
-        clean, label = (part[self.rows].to(device) for part in (self.clean, self.label))
-        return InMemory(clean, label, torch.arange(len(self), device=device))
+        moved = copy(self)
+        moved.clean, moved.label = (part[self.rows].to(device) for part in (self.clean, self.label))
+        moved.rows = torch.arange(len(self), device=device)
+        return moved
+
+
+def rows_at_once(elements: int) -> int:
+    """How many samples of so many elements to take at a time in a pass over data that may not fit into memory."""
+    return max(1, 2**22 // elements)
 
 
 def to_unit(values: Tensor) -> Tensor:
@@ -213,6 +221,10 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         self.resident_gib = resident_gib
         self.splits: dict[str, Split] = {}
         self._validation_cache: dict[tuple[int, int], Batch] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the samples, which every process loads, or maps, by itself."""
+        return self.__dict__ | {"splits": {}, "_validation_cache": {}}
 
     @property
     @abstractmethod

@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import ClassVar
 
 import lightning as L
 import torch
@@ -14,6 +13,12 @@ from daezoo.batch import Batch
 from daezoo.hyperparameters import PlainHyperparameters
 from daezoo.losses import Penalty, ReconstructionLoss, SquaredError
 from daezoo.optim import AdamW, Optimizer
+
+
+def is_recorded(trainer: L.Trainer, batch_idx: int, step: int) -> bool:
+    """Whether the training metrics of a batch, after which so many steps are done, go into metrics.csv."""
+    every, last = trainer.log_every_n_steps, batch_idx + 1 == trainer.num_training_batches  # type: ignore[attr-defined]
+    return last or step == trainer.max_steps or (every > 0 and step % every == 0)
 
 
 class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
@@ -29,9 +34,6 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         optimizer: What trains it.
     """
 
-    bf16_cpus: ClassVar[frozenset[str]] = frozenset({"amx_bf16", "avx512_bf16"})
-    """CPU features with which bf16 was measured to train a family faster than float32: all four of ours."""
-
     def __init__(
         self,
         shape: Sequence[int],
@@ -44,6 +46,7 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         self.loss = loss or SquaredError()
         self.penalties = list(penalties or ())
         self.optimizer = optimizer or AdamW()
+        self.compile_mode: str | None = None
         if len({penalty.name for penalty in self.penalties}) < len(self.penalties):
             raise ValueError(f"Each kind of penalty may appear once, got {self.penalties}.")
 
@@ -93,12 +96,13 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         return terms | {penalty.name: penalty(self, batch) for penalty in self.penalties}
 
     def compile_networks(self, mode: str) -> None:
-        """Compile `forward` in place, by torch.compile; corruption and loss stay outside, and weights keep their names.
+        """Compile `forward` by torch.compile; corruption and loss stay outside, and weights keep their names.
 
         Args:
             mode: torch.compile's mode: default, reduce-overhead (CUDA graphs, for small models) or max-autotune.
         """
-        self.compile(mode=mode)
+        # not self.compile(): under DDP, Lightning calls the module for training_step, which would be compiled with it
+        self.forward = torch.compile(self.forward, mode=mode)  # type: ignore[method-assign]
 
     def filters(self) -> Tensor | None:
         """Filters of the first layer as pictures, (filters, C, H, W); None where there are none to show."""
@@ -110,8 +114,10 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
             penalty.check(self)
 
     def on_fit_start(self) -> None:
-        """Stop before anything trains if the trainer does not fit."""
+        """Stop before anything trains if the trainer does not fit; compile, in every process, if that is wanted."""
         self.check_trainer(self.trainer)
+        if self.compile_mode:
+            self.compile_networks(self.compile_mode)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Check the target's range once, on the first batch of a run."""
@@ -127,16 +133,11 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         """The loss; it and its terms are logged under train/, in the steps that are recorded and at an epoch's end."""
         terms = self.loss_terms(batch)
         loss = reduce(add, terms.values())
-        if self._is_recorded(batch_idx):
+        # Lightning takes a millisecond to note a value, wanted or not
+        if is_recorded(self.trainer, batch_idx, self.trainer.global_step + 1):
             logged = {"train/loss": loss} | {f"train/{name}": value for name, value in terms.items()}
             self.log_dict({name: value.detach() for name, value in logged.items()})
         return loss
-
-    def _is_recorded(self, batch_idx: int) -> bool:
-        # Lightning takes 0.3 ms to note a value, wanted or not
-        trainer = self.trainer
-        step, last = trainer.global_step + 1, batch_idx + 1 == trainer.num_training_batches
-        return last or step == trainer.max_steps or step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log val/loss, its terms, and val/mse: mean squared error per element of the reconstruction."""
@@ -160,5 +161,6 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         return self.denoise(batch.noisy, batch.level)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The configured optimizer over all parameters."""
-        return self.optimizer.build(self.parameters())
+        """The configured optimizer over all parameters; not fused where gradients are clipped, which rules it out."""
+        clipped = self._trainer is not None and self.trainer.gradient_clip_val
+        return self.optimizer.build(self.parameters(), fused=not clipped)
