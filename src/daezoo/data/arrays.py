@@ -143,7 +143,10 @@ class ArraysData(DenoisingDataModule):
         tensor = torch.from_numpy(array if mapped or array.dtype == np.uint8 else array.astype(np.float32, copy=False))
         if tensor.ndim == 3:
             return tensor.unsqueeze(1)
-        return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
+        if tensor.ndim == 4:
+            tensor = tensor.permute(0, 3, 1, 2)
+            return tensor if mapped else tensor.contiguous()
+        return tensor
 
     def _labels(self, part: str, size: int) -> Tensor | None:
         name = f"{part}_labels"
