@@ -131,7 +131,12 @@ def plot(curves: dict[str, dict[str, list[Point]]], title: str) -> plt.Figure:
             if label.startswith("workers"):
                 row.set_ylim(bottom=0)
             else:
-                row.set(xscale="log", yscale="log")
+                row.set(xscale="log", yscale="log" if key == "epoch_seconds" else "linear")
+                places = [each["at"] for each in points]
+                row.set_xticks(places, [f"{place:,.0f}" for place in places])
+                row.minorticks_off()
+            if key == "memory_gib":
+                row.set_ylim(bottom=0)
             row.set(xlabel=label, ylabel=unit)
         first = next(iter(lines.values()))
         if not label.startswith("workers"):

@@ -120,7 +120,7 @@ def picture(quick: bool, steps: Steps) -> Result:
     )
     result: Result = {}
     rounds: dict[str, list[list[float]]] = {"ours": [], "bare": []}
-    for _ in range(1 if quick else 3):
+    for _ in range(1 if quick else 2):
         for name, taken in rounds.items():
             command = [sys.executable, "-c", code, name, str(height), str(width)]
             taken.append([float(part) for part in _output(command).split()])
