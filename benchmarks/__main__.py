@@ -93,6 +93,7 @@ def main() -> None:
         metavar="OPTIONS",
         help="Not the usual columns, but ours with options; repeatable.",
     )
+    parser.add_argument("--turn", type=int, help="Steps in a turn, for all rows.")
     parser.add_argument("--rounds", type=int, default=6, help="Rounds that count.")
     parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument(
@@ -104,7 +105,9 @@ def main() -> None:
     training: dict[str, dict[str, Any]] = {}
     for name in options.rows:
         if name in ROWS:
-            row = replace(ROWS[name], columns=("ours", *options.against)) if options.against else ROWS[name]
+            row = ROWS[name]
+            row = replace(row, columns=("ours", *options.against)) if options.against else row
+            row = replace(row, turn=options.turn) if options.turn else row
             console.print(f"{name} …")
             rounds, batches = (1, row.batches // 2) if options.quick else (options.rounds, row.batches)
             training[name] = train(row, rounds, batches)
