@@ -1,11 +1,15 @@
 """What is particular to one family; what all have in common is in test_contracts.py."""
 
+import subprocess
+import sys
+
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from conftest import build, fit_arguments
+from daezoo.checkpoint import load
 from daezoo.corruption import Masking
 from daezoo.data import DigitsData
 from daezoo.losses import Contractive, CrossEntropy, KLSparsity, L1Sparsity, SquaredError
@@ -85,15 +89,14 @@ def test_training_losses_are_noted_only_in_the_steps_that_are_recorded(every, ex
 @pytest.mark.slow  # the compiler takes a while
 @pytest.mark.parametrize("model", ["stacked", "conv"])
 def test_a_compiled_model_trains_like_one_that_is_not(model, workplace):
-    from daezoo.checkpoint import load
-    from daezoo.training import run
-
+    # in processes of their own, because the run-time checks of shapes are not for the compiler
     schedule = ["--model.epochs_per_layer", "1"] if model == "stacked" else ["--trainer.max_epochs", "1"]
     options = [*schedule, "--trainer.precision", "32-true", "--trainer.limit_train_batches", "4"]
     if model == "stacked":
         options += ["--model.end_to_end_epochs", "1"]
-    run(fit_arguments(model, "digits", *options, "--name", "plain"))
-    run(fit_arguments(model, "digits", *options, "--name", "compiled", "--compile", "default"))
+    for name in (["plain"], ["compiled", "--compile", "default"]):
+        command = [sys.executable, "-m", "daezoo", *fit_arguments(model, "digits", *options, "--name", *name)]
+        subprocess.run(command, check=True, capture_output=True)
     plain, compiled = (load(f"runs/{model}-digits/{name}").state_dict() for name in ("plain", "compiled"))
     assert plain.keys() == compiled.keys()
     for name, weights in plain.items():
