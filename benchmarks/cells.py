@@ -18,6 +18,7 @@ from torchvision.transforms import ToTensor
 
 from benchmarks.pace import Pace, Turns, Work
 from benchmarks.rows import Row, precision
+from benchmarks.system import device
 from daezoo import cli
 from daezoo.losses import CrossEntropy
 from daezoo.models import DenoisingAutoencoder, StackedDAE
@@ -65,18 +66,18 @@ def objective(row: Row, model: DenoisingAutoencoder) -> Callable[[Tensor, int], 
 def bare(row: Row, batches: int, epochs: int, kind: str) -> None:
     """A plain loop: tensors in memory, in float32, on the device; nothing is logged or saved."""
     torch.manual_seed(0)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = row.build()[0].to(device)
+    place = device()
+    model = row.build()[0].to(place)
     low = kind == "bare" and precision() == "bf16"
     if kind == "float32":
         model.to(memory_format=torch.contiguous_format)
     loss, optimizer = objective(row, model), model.configure_optimizers()
-    images = torch.rand(batches * row.batch, *row.shape, device=device)
+    images = torch.rand(batches * row.batch, *row.shape, device=place)
     turns = Turns.current
     for epoch in count():
-        for rows in torch.randperm(len(images), device=device).split(row.batch):
+        for rows in torch.randperm(len(images), device=place).split(row.batch):
             turns.step()
-            with torch.autocast(device.type, torch.bfloat16, enabled=low):
+            with torch.autocast(place.type, torch.bfloat16, enabled=low):
                 value = loss(images[rows], epoch // epochs)
             optimizer.zero_grad()
             value.backward()
@@ -85,21 +86,21 @@ def bare(row: Row, batches: int, epochs: int, kind: str) -> None:
 
 def limit(row: Row, batches: int, epochs: int) -> None:
     """Nothing but arithmetic: matrix products, or convolutions, of as many FLOPs as a step has, in our precision."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = row.build()[0].to(device)
+    place = device()
+    model = row.build()[0].to(place)
     kind = torch.bfloat16 if precision() == "bf16" else torch.float32
     loss, flops = objective(row, model), {}
-    clean = torch.rand(row.batch, *row.shape, device=device)
+    clean = torch.rand(row.batch, *row.shape, device=place)
     for phase in range(4 if isinstance(model, StackedDAE) else 1):
         with FlopCounterMode(display=False) as counter:
             loss(clean, phase).backward()
         flops[phase] = counter.get_total_flops()
     if row.model in ("conv", "residual"):
-        image = torch.rand(64, 64, 40, 40, device=device, dtype=kind).to(memory_format=torch.channels_last)
-        weight = torch.rand(64, 64, 3, 3, device=device, dtype=kind).to(memory_format=torch.channels_last)
+        image = torch.rand(64, 64, 40, 40, device=place, dtype=kind).to(memory_format=torch.channels_last)
+        weight = torch.rand(64, 64, 3, 3, device=place, dtype=kind).to(memory_format=torch.channels_last)
         work, each = partial(F.conv2d, image, weight, padding=1), 2 * 9 * 64 * image.numel()
     else:
-        square = torch.rand(1024, 1024, device=device, dtype=kind)
+        square = torch.rand(1024, 1024, device=place, dtype=kind)
         work, each = partial(torch.mm, square, square), 2 * 1024**3
     turns, owed = Turns.current, 0
     with torch.inference_mode():
@@ -115,9 +116,7 @@ class Items(Dataset[tuple[Tensor, int]]):
     """Images one at a time through Pillow and a transform, as torchvision's data sets give them."""
 
     def __init__(self, row: Row, samples: int) -> None:
-        color, *size = row.shape
-        shape = (*size, color) if color > 1 else tuple(size)
-        self.images = np.random.default_rng(0).integers(0, 256, (samples, *shape), np.uint8)
+        self.images = np.random.default_rng(0).integers(0, 256, (samples, *row.stored), np.uint8)
         self.transform = ToTensor()
 
     def __len__(self) -> int:
@@ -183,11 +182,8 @@ def pythae(row: Row, samples: int, folder: str) -> None:
         def forward(self, code: Tensor) -> Any:
             return ModelOutput(reconstruction=torch.sigmoid(self.layer.decode(code)).view(-1, *row.shape))
 
-    autoencoder = AE(
-        AEConfig(input_dim=row.shape, latent_dim=model.network.layers[0].weight.shape[0]), Encoder(), Decoder()
-    )
-    optimizer = model.configure_optimizers()
-    wanted = {"lr": optimizer.defaults["lr"], "momentum": optimizer.defaults["momentum"]}
+    autoencoder = AE(AEConfig(input_dim=row.shape, latent_dim=layer.weight.shape[0]), Encoder(), Decoder())
+    wanted = model.configure_optimizers().defaults
     settings = BaseTrainerConfig(
         output_dir=folder,
         num_epochs=1_000_000,

@@ -13,8 +13,8 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
-from benchmarks.rows import ROOT
-from benchmarks.system import machine, stem
+from benchmarks import system
+from benchmarks.system import ROOT, machine, stem
 from daezoo.files import to_json, write_atomically, write_text
 
 RESULTS = Path(__file__).parent / "results"
@@ -27,8 +27,7 @@ def fit(folder: Path, model: str, *options: str) -> Point:
     Memory is what the process and its workers allocated (Pss_Anon), which leaves out what they map from files. The
     epoch's seconds are those of its batches.
     """
-    configs = [ROOT / "configs" / name for name in ("trainer.yaml", "data/arrays.yaml", f"model/{model}.yaml")]
-    command = [sys.executable, "-m", "daezoo", "fit", *(part for file in configs for part in ("--config", str(file)))]
+    command = [sys.executable, "-m", "daezoo", *system.fit("arrays", model)]
     command += ["--trainer.max_epochs", "1", "--runs", str(folder), "--name", "run", *options]
     start = time.perf_counter()
     with open(folder / "log", "w") as log:

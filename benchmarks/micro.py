@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from benchmarks.pace import clock
-from benchmarks.rows import DIGIT, ROOT, ROWS
+from benchmarks.rows import DIGIT, ROWS
+from benchmarks.system import ROOT, device, fit
 from daezoo.corruption import (
     BlockMasking,
     Clean,
@@ -36,11 +37,6 @@ CORRUPTIONS: tuple[Corruption, ...] = (
     Compose(Gaussian(0.2), Masking(0.25)),
     OneOf([Masking(0.25), Gaussian(0.2)]),
 )
-
-
-def device() -> torch.device:
-    """Where to measure."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def alternate(works: dict[str, Callable[[], Any]], rounds: int, repeat: int = 1) -> dict[str, float]:
@@ -83,6 +79,8 @@ def features(quick: bool, steps: Steps) -> Result:
     """`model.encode` on batches of 512 clean samples in float32, against the network's own layers."""
     result: Result = {}
     for name, row in ROWS.items():
+        if name == "vanilla-512":
+            continue  # the same network as vanilla-128
         model = row.build()[0].to(device()).eval()
         x = torch.rand(64 if row.model == "residual" else 512, *row.shape, device=device())
         network: Any = model.network
@@ -92,8 +90,6 @@ def features(quick: bool, steps: Steps) -> Result:
             "conv": lambda network=network, x=x: network.encoder(x),
             "residual": lambda network=network, x=x: network.hidden(x).mean((2, 3)),
         }[row.model]
-        if name == "vanilla-512":
-            continue  # the same network as vanilla-128
         with torch.inference_mode():
             taken = alternate(
                 {"ours": lambda model=model, x=x: model.encode(x), "bare": plain}, 3 if quick else 11, 1 if quick else 3
@@ -134,16 +130,15 @@ def startup(quick: bool, steps: Steps) -> Result:
     """Seconds of whole processes, and from a process's start to its first training step."""
     python = [sys.executable, "-c"]
     with tempfile.TemporaryDirectory() as folder:
-        configs = [ROOT / "configs" / name for name in ("trainer.yaml", "data/digits.yaml", "model/vanilla.yaml")]
-        fit = [sys.executable, "-m", "daezoo", "fit", *(part for file in configs for part in ("--config", str(file)))]
-        fit += ["--runs", folder, "--trainer.max_steps", "1", "--trainer.callbacks+=benchmarks.pace.FirstStep"]
+        first = [sys.executable, "-m", "daezoo", *fit("digits", "vanilla"), "--runs", folder]
+        first += ["--trainer.max_steps", "1", "--trainer.callbacks+=benchmarks.pace.FirstStep"]
         commands = {
             "python -c pass": [*python, "pass"],
             "import torch": [*python, "import torch"],
             "import lightning": [*python, "import lightning"],
             "import daezoo": [*python, "import daezoo"],
             "daezoo --help": [sys.executable, "-m", "daezoo", "--help"],
-            "first training step": fit,
+            "first training step": first,
         }
         return {
             name: {"seconds": seconds}

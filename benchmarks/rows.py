@@ -9,11 +9,10 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
+from benchmarks.system import ROOT, fit
 from daezoo.corruption import Corruption
 from daezoo.hardware import cpu_features
 from daezoo.models import DenoisingAutoencoder
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,12 @@ class Row:
     changes: tuple[tuple[str, Any], ...] = ()
     columns: tuple[str, ...] = ("ours", "bare", "float32", "items", "limit")
 
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Shape of a sample as files and Pillow have it: (H, W) or (H, W, C)."""
+        color, *size = self.shape
+        return (*size, color) if color > 1 else tuple(size)
+
     def build(self) -> tuple[DenoisingAutoencoder, Corruption]:
         """The model and the corruption of the shipped configuration, with the row's changes."""
         config = yaml.safe_load((ROOT / "configs" / "model" / f"{self.model}.yaml").read_text())
@@ -59,9 +64,15 @@ class Row:
             epochs: Epochs to train, or epochs of each phase of a model that has phases.
         """
         self._write(path, batches * self.batch)
-        files = [ROOT / "configs" / name for name in ("trainer.yaml", "data/arrays.yaml", f"model/{self.model}.yaml")]
-        line = ["fit", *(part for file in files for part in ("--config", str(file)))]
-        line += ["--data.path", str(path), "--data.batch_size", str(self.batch), "--data.valid", "0.02"]
+        line = [
+            *fit("arrays", self.model),
+            "--data.path",
+            str(path),
+            "--data.batch_size",
+            str(self.batch),
+            "--data.valid",
+            "0.02",
+        ]
         line += [
             "--runs",
             str(runs),
@@ -76,10 +87,8 @@ class Row:
 
     def _write(self, path: Path, samples: int) -> None:
         draw = np.random.default_rng(0)
-        color, *size = self.shape
-        shape = (*size, color) if color > 1 else tuple(size)
         counts = {"train_images": round(samples / 0.98) + 1, "test_images": 64}
-        arrays = {name: draw.integers(0, 256, (count, *shape), np.uint8) for name, count in counts.items()}
+        arrays = {name: draw.integers(0, 256, (count, *self.stored), np.uint8) for name, count in counts.items()}
         np.savez(path, **arrays)
 
 

@@ -12,7 +12,19 @@ import torch
 from daezoo.hardware import cpu_features
 from daezoo.runs import commit
 
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "torchvision", "lightning", "numpy", "pythae")
+
+
+def device() -> torch.device:
+    """Where to measure."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fit(data: str, model: str) -> list[str]:
+    """The arguments of `daezoo fit` with the shipped configurations."""
+    files = [ROOT / "configs" / name for name in ("trainer.yaml", f"data/{data}.yaml", f"model/{model}.yaml")]
+    return ["fit", *(part for file in files for part in ("--config", str(file)))]
 
 
 def machine() -> dict[str, Any]:

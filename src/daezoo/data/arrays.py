@@ -40,6 +40,7 @@ class ArraysData(DenoisingDataModule):
         self.path = path
         self.valid = valid
         self.rescale = rescale
+        self._ranges: dict[str, tuple[float, float]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in ("arrays", "images")}
@@ -102,13 +103,13 @@ class ArraysData(DenoisingDataModule):
                 f"{test.shape} {test.dtype}."
             )
         if self.rescale:
-            low, high = self._range(train)
+            low, high = self._range("train_images")
             if low == high:
                 raise ValueError(f"{self.path}: train_images are all {low:g}; there is no range to rescale.")
             train, test = (np.clip((part.astype(np.float64) - low) / (high - low), 0, 1) for part in (train, test))
         elif train.dtype != np.uint8:
-            for name, part in (("train_images", train), ("test_images", test)):
-                low, high = self._range(part)
+            for name in ("train_images", "test_images"):
+                low, high = self._range(name)
                 if low < 0 or high > 1:
                     raise ValueError(
                         f"{self.path}: {name} has values from {low:g} to {high:g}. Expected floating point in [0, 1] "
@@ -127,15 +128,16 @@ class ArraysData(DenoisingDataModule):
             raise ValueError(
                 f"{self.path}: {name} has shape {array.shape}. Expected (N, H, W), (N, H, W, C) or (N, D), none empty."
             )
-        if array.dtype != np.uint8 and not np.isfinite(self._range(array)).all():
+        if array.dtype != np.uint8 and not np.isfinite(self._range(name)).all():
             bad = sum(int((~np.isfinite(part)).sum()) for part in _parts(array))
             raise ValueError(f"{self.path}: {name} has {bad} values that are NaN or infinite. Replace them first.")
         return array
 
-    @staticmethod
-    def _range(array: np.ndarray) -> tuple[float, float]:
-        low, high = zip(*((part.min(), part.max()) for part in _parts(array)), strict=True)
-        return float(np.min(low)), float(np.max(high))
+    def _range(self, name: str) -> tuple[float, float]:
+        if name not in self._ranges:  # it may take long: all of the file is read
+            low, high = zip(*((part.min(), part.max()) for part in _parts(self.arrays[name])), strict=True)
+            self._ranges[name] = float(np.min(low)), float(np.max(high))
+        return self._ranges[name]
 
     @staticmethod
     def _tensor(array: np.ndarray) -> Tensor:

@@ -1,7 +1,7 @@
 """What all data modules share: loaders, order, and the one place where input is corrupted."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from typing import Any, ClassVar
 
@@ -84,10 +84,8 @@ class InMemory(Split):
 
     def mean(self) -> Tensor:
         """The mean of all samples, a few at a time."""
-        total = torch.zeros(self.clean.shape[1:], dtype=torch.float64)
-        for places in self.rows.sort().values.split(rows_at_once(self.clean[0].numel())):
-            total += self.clean.index_select(0, places).sum(0, dtype=torch.float64)
-        return (total / len(self) / (255 if self.clean.dtype == torch.uint8 else 1)).float()
+        chunks = self.rows.sort().values.split(rows_at_once(self.clean[0].numel()))
+        return mean_of(self.clean.index_select(0, places) for places in chunks)
 
     @property
     def nbytes(self) -> int:
@@ -105,6 +103,14 @@ class InMemory(Split):
 def rows_at_once(elements: int) -> int:
     """How many samples of so many elements to take at a time in a pass over data that may not fit into memory."""
     return max(1, 2**22 // elements)
+
+
+def mean_of(chunks: Iterable[Tensor]) -> Tensor:
+    """The mean sample of chunks (batch, *dims), in [0, 1]."""
+    chunk, count, total = torch.empty(0), 0, torch.zeros((), dtype=torch.float64)
+    for chunk in chunks:
+        total, count = total + chunk.sum(0, dtype=torch.float64), count + len(chunk)
+    return (total / count / (255 if chunk.dtype == torch.uint8 else 1)).float()
 
 
 def to_unit(values: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from daezoo.batch import Sample
-from daezoo.data.base import DenoisingDataModule, Split, rows_at_once
+from daezoo.data.base import DenoisingDataModule, Split, mean_of, rows_at_once
 
 KINDS = {"image": r"numpy|no_header_numpy:\d+", "label": "int"}
 USUAL = {"compression": None, "encryption": None, "format": None, "item_loader": "PyTreeLoader"}
@@ -152,10 +152,8 @@ class Shards(Split):
 
     def mean(self) -> Tensor:
         """The mean of all samples, a few at a time."""
-        total = torch.zeros(self[0].clean.shape, dtype=torch.float64)
-        for rows in torch.arange(len(self)).split(rows_at_once(self.example.size)):
-            total += self.__getitems__(rows).clean.sum(0, dtype=torch.float64)
-        return (total / len(self) / (255 if self.example.dtype == np.uint8 else 1)).float()
+        chunks = torch.arange(len(self)).split(rows_at_once(self.example.size))
+        return mean_of(self.__getitems__(rows).clean for rows in chunks)
 
 
 class ShardsData(DenoisingDataModule):
