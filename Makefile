@@ -4,12 +4,14 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 DATA ?= digits
 SEED ?= 0
+# for commands that take the run's own data unless told otherwise
+OTHER_DATA := $(if $(filter file,$(origin DATA)),,--data $(DATA))
 
 MODELS := $(basename $(notdir $(wildcard configs/model/*.yaml)))
 DATASETS := $(basename $(notdir $(wildcard configs/data/*.yaml)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate test test-slow bench check clean
+.PHONY: help setup train probe finetune report reproduce evaluate test test-slow bench check clean
 
 help: ## Show this list
 	@echo "make TARGET [VARIABLE=VALUE …]"
@@ -29,6 +31,19 @@ train: known $(VENV)/.ready ## Train: MODEL=stacked [DATA=digits] [SEED=0] [NAME
 	@$(BIN)/daezoo fit $(if $(RESUME),--resume $(RESUME),\
 	  --config configs/trainer.yaml --config configs/data/$(DATA).yaml --config configs/model/$(MODEL).yaml \
 	  --seed_everything $(SEED) $(if $(NAME),--name $(NAME)) $(if $(LOGGER),--logger $(LOGGER))) $(ARGS)
+
+probe: $(VENV)/.ready ## Linear probe of an encoder: MODEL=RUN_OR_CKPT [DATA=mnist] [ARGS="--layer all --json"]
+	@$(if $(MODEL),$(BIN)/daezoo probe $(MODEL) $(OTHER_DATA) $(ARGS),echo "make probe needs MODEL=RUN_OR_CKPT" >&2; exit 2)
+
+finetune: $(VENV)/.ready ## Train an encoder and a classifier: MODEL=RUN_OR_CKPT [DATA=mnist] [SEED=0] [ARGS="--labels-per-class 10"]
+	@$(if $(MODEL),$(BIN)/daezoo finetune $(MODEL) $(OTHER_DATA) --seed $(SEED) $(ARGS),\
+	  echo "make finetune needs MODEL=RUN_OR_CKPT" >&2; exit 2)
+
+report: $(VENV)/.ready ## All there is to see of a run on one page, RUN/report.html: RUN=RUN_DIR
+	@$(if $(RUN),$(BIN)/daezoo report $(RUN) $(ARGS),echo "make report needs RUN=RUN_DIR" >&2; exit 2)
+
+reproduce: $(VENV)/.ready ## Train and judge the models of a study, render docs/results.md: STUDY=features|corruptions [ARGS="--seeds 3"]
+	@$(if $(STUDY),$(BIN)/daezoo reproduce $(STUDY) $(ARGS),echo "make reproduce needs STUDY=…" >&2; exit 2)
 
 evaluate: $(VENV)/.ready ## Measure a trained model: RUN=RUN_OR_CKPT [ARGS="--corruption Gaussian --level 0.3 --json"]
 	@$(if $(RUN),$(BIN)/daezoo evaluate $(RUN) $(ARGS),echo "make evaluate needs RUN=RUN_OR_CKPT" >&2; exit 2)

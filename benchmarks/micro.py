@@ -1,4 +1,4 @@
-"""What is no training: corruption alone, features, one large picture, start-up."""
+"""What is no training: corruption alone, features, one large picture, a linear probe, start-up."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from benchmarks.pace import clock
 from benchmarks.rows import DIGIT, ROWS
@@ -23,6 +24,7 @@ from daezoo.corruption import (
     OneOf,
     SaltAndPepper,
 )
+from daezoo.evaluation.probe import STRENGTHS, Part, Probe, linear_probe
 from daezoo.randomness import StepNoise
 
 Steps = dict[str, float]
@@ -149,6 +151,39 @@ def startup(quick: bool, steps: Steps) -> Result:
         }
 
 
+def probe(quick: bool, steps: Steps) -> Result:
+    """Protocol logreg-v1, its whole grid, against one fit of scikit-learn's at the strength that it picks.
+
+    Features are 1,000 rectified random projections, of as many samples as MNIST has for training and validation, drawn
+    around ten centres that overlap; quick, a tenth of both.
+    """
+    samples, width = (6_000, 100) if quick else (60_000, 1_000)
+    torch.manual_seed(0)
+    labels = torch.randint(10, (samples,))
+    points = torch.randn(10, 30)[labels] + 2 * torch.randn(samples, 30)
+    features = torch.relu(points @ torch.randn(30, width) / 5)
+    cut = samples // 12
+    parts = [Part(features[rows].to(device()), labels[rows].to(device())) for rows in (slice(cut, None), slice(cut))]
+    found: list[Probe] = []
+
+    def ours() -> None:
+        found.append(linear_probe(*parts, parts[1], classes=10))
+
+    def reference() -> None:
+        scaled = ((features - features.mean(0)) / features.std(0)).double().numpy()
+        model = LogisticRegression(C=1 / (found[-1].strength * samples), max_iter=1000, tol=1e-4)
+        model.fit(scaled, labels.numpy())
+
+    taken = alternate({"ours": ours, "scikit-learn": reference}, 1 if quick else 3)
+    return {
+        "grid": {"seconds": taken["ours"], "strengths": len(STRENGTHS)},
+        "scikit-learn, one strength": {
+            "seconds": taken["scikit-learn"],
+            "of_ours": taken["scikit-learn"] / taken["ours"],
+        },
+    }
+
+
 def _output(command: list[str]) -> str:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
@@ -160,5 +195,6 @@ MEASURES: dict[str, Callable[[bool, Steps], Result]] = {
     "corruption": corruption,
     "features": features,
     "picture": picture,
+    "probe": probe,
     "startup": startup,
 }

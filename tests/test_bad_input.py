@@ -247,7 +247,7 @@ BAD: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same precision on every machine."""
-    monkeypatch.setattr("daezoo.training.cpu_features", frozenset)
+    monkeypatch.setattr("daezoo.hardware.cpu_features", frozenset)
 
 
 @pytest.mark.parametrize("what", BAD)

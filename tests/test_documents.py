@@ -60,7 +60,7 @@ def test_every_command_of_the_readme_runs(daezoo_command, workplace):
     for block in blocks("README.md", "python"):
         names: dict[str, object] = {}
         exec(block, names)
-        assert {"clean", "codes"} <= names.keys() or {"noisy", "mask"} <= names.keys()
+        assert {"clean", "codes"} <= names.keys() or {"noisy", "mask"} <= names.keys() or names["accuracy"] > 0.2
 
 
 def test_the_model_of_contributing_trains(daezoo_command, workplace, monkeypatch):

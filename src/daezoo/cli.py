@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
 import sys
+from importlib import import_module
 
 from daezoo import __version__
 
@@ -15,10 +16,24 @@ commands:
   test       run the test split through a checkpoint: --ckpt_path FILE
   predict    denoise the test split with a checkpoint, into denoised.npz beside it: --ckpt_path FILE
   evaluate   reconstruction error of a run or checkpoint: RUN_OR_CKPT [--corruption NAME] [--level X] [--json]
+  probe      linear probe of an encoder beside its baselines: RUN_OR_CKPT [--data NAME] [--layer last|all|K] [--json]
+  finetune   train an encoder and a classifier end to end: RUN_OR_CKPT [--data NAME] [--labels-per-class N] [--json]
+  noise-grid noise trained with against noise tested with, as table, CSV and heat maps: RUN_OR_DIR…
+  reproduce  train and judge all models of a study, and render docs/results.md: features|corruptions [--seeds N]
+  report     one page, report.html, of all there is to see of a run: RUN
 
 daezoo COMMAND --help lists a command's options.
 """
 LIGHTNING = ("fit", "validate", "test", "predict")
+OWN = {
+    "evaluate": "daezoo.evaluation.command",
+    "finetune": "daezoo.finetuning",
+    "noise-grid": "daezoo.evaluation.noise_grid_command",
+    "probe": "daezoo.evaluation.probe_command",
+    "report": "daezoo.html_report",
+    "reproduce": "daezoo.studies.command",
+}
+"""Commands, and the modules whose `run` runs them."""
 
 
 def main(args: list[str] | None = None) -> int:
@@ -37,17 +52,15 @@ def main(args: list[str] | None = None) -> int:
     if args[0] == "--version":
         print(__version__)
         return 0
-    if args[0] not in (*LIGHTNING, "evaluate"):
+    if args[0] not in (*LIGHTNING, *OWN):
         print(f"daezoo: error: there is no command {args[0]!r}. See daezoo --help", file=sys.stderr)
         return 2
     try:
         from daezoo.errors import one_paragraph
 
         with one_paragraph():
-            if args[0] == "evaluate":
-                from daezoo.evaluation.command import run as run_evaluate
-
-                run_evaluate(args[1:])
+            if args[0] in OWN:
+                import_module(OWN[args[0]]).run(args[1:])
             else:
                 from daezoo.training import run
 

@@ -50,6 +50,8 @@ def to_json(value: dict[str, Any]) -> str:
     def finite(item: Any) -> Any:
         if isinstance(item, dict):
             return {key: finite(inner) for key, inner in item.items()}
+        if isinstance(item, list | tuple):
+            return [finite(inner) for inner in item]
         return None if isinstance(item, float) and not isfinite(item) else item
 
     return json.dumps(finite(value), indent=2, allow_nan=False)

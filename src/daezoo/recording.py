@@ -3,6 +3,7 @@
 import csv
 import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +134,18 @@ class RunRecorder(Checkpoint):
 
 
 class EpochLines(Callback):
-    """One plain line per epoch, for output that is no terminal."""
+    """One plain line per epoch, for output that is no terminal.
+
+    Args:
+        shown: Names of the metrics in it.
+    """
+
+    def __init__(self, shown: Sequence[str] = ("train/loss", "val/loss", "val/mse")) -> None:
+        self.shown = shown
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the epoch's last losses."""
         if trainer.is_global_zero:
-            shown = ("train/loss", "val/loss", "val/mse")
-            values = [
-                f"{name} {trainer.callback_metrics[name]:.4g}" for name in shown if name in trainer.callback_metrics
-            ]
+            metrics = trainer.callback_metrics
+            values = [f"{name} {metrics[name]:.4g}" for name in self.shown if name in metrics]
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", *values, sep="  ", flush=True)

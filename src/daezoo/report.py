@@ -1,12 +1,18 @@
-"""The table at the end of a run or an evaluation."""
+"""The tables that commands print."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from daezoo.corruption import Corruption
 from daezoo.evaluation.restoration import PROTOCOL
+
+PROBE_PROTOCOL = (
+    "logreg-v1: codes of clean samples in float32, standardised on {train:,} training samples; multinomial logistic "
+    "regression, L2 strength picked on {valid:,} validation samples, refitted on both; Wilson interval"
+)
 
 
 def print_restoration(metrics: Mapping[str, float], model: str, samples: int, corruption: Corruption) -> None:
@@ -28,3 +34,72 @@ def print_restoration(metrics: Mapping[str, float], model: str, samples: int, co
     print(f"{model}, {samples:,} test samples, {corruption}")
     Console().print(table)
     print(PROTOCOL)
+
+
+def print_probe(result: Mapping[str, Any]) -> None:
+    """Print the accuracies of a probe with the ones that make them meaningful, and the protocol.
+
+    Args:
+        result: As `judge` returns it.
+    """
+    samples = result["samples"]
+    print(f"{result['model']} on {result['data']}: {samples['test']:,} test samples, {result['classes']} classes")
+    table = Table()
+    for name in ("layer", "features", "classifier"):
+        table.add_column(name)
+    table.add_column("accuracy (%)", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for layer in result["layers"]:
+        place = str(layer["layer"])
+        rows = [
+            (place, f"codes, {layer['protocol']}", layer["accuracy"], layer["interval"]),
+            ("", "codes before training", layer["untrained"], layer["untrained_interval"]),
+            ("", f"codes, kNN (cosine, k={result['k']})", layer["knn"], layer["knn_interval"]),
+        ]
+        for number, name, accuracy, interval in rows:
+            table.add_row(number, str(layer["features"]) if number else "", name, *_percent(accuracy, interval))
+    table.add_row("", "", "raw pixels", *_percent(result["raw_pixels"], result["raw_pixels_interval"]))
+    Console().print(table)
+    for layer in result["layers"]:
+        codes = layer["codes"]
+        saturated = "" if codes["saturated"] is None else f", saturated {codes['saturated']:.1%}"
+        curve = ", ".join(f"{one['cosine']:.3f}" + _at(one["level"]) for one in codes["invariance"])
+        print(
+            f"layer {layer['layer']}: effective rank {codes['effective_rank']:.1f}, dead units {codes['dead']:.1%}"
+            f"{saturated}, mean activation {codes['mean_activation']:.3g}; cosine of clean and noisy codes "
+            f"({codes['corruption']}) {curve}; of different samples {codes['cosine_between_samples']:.3f}"
+        )
+    strengths = ", ".join(f"{layer['strength']:.2g}" for layer in result["layers"])
+    print(f"{PROBE_PROTOCOL.format(**samples)}; strength {strengths}")
+
+
+def print_finetuning(summary: Mapping[str, Any]) -> None:
+    """Print test errors with and without pretraining, and the protocol.
+
+    Args:
+        summary: As `daezoo finetune --json` prints it.
+    """
+    samples = summary["samples"]
+    print(
+        f"{summary['model']} on {summary['data']}: {samples['test']:,} test samples, {samples['train']:,} for training"
+    )
+    table = Table()
+    table.add_column("")
+    for name in ("test error (%)", "95 % interval", "validation (%)", "epochs"):
+        table.add_column(name, justify="right")
+    for name, label in (("pretrained", "pretrained"), ("scratch", "not pretrained")):
+        if name in summary:
+            one = summary[name]
+            low, high = one["interval"]
+            error, between = _percent(one["error"], (1 - high, 1 - low))
+            table.add_row(label, error, between, f"{100 - 100 * one['valid_accuracy']:.2f}", str(one["epochs"]))
+    Console().print(table)
+    print(summary["protocol"])
+
+
+def _percent(accuracy: float, interval: tuple[float, float]) -> tuple[str, str]:
+    return f"{100 * accuracy:.2f}", f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}"
+
+
+def _at(level: float | None) -> str:
+    return "" if level is None else f" at {level:g}"

@@ -1,10 +1,9 @@
 """`daezoo fit|validate|test|predict`: LightningCLI, plus run folders and exact resume."""
 
 import importlib.util
-import logging
 import os
+import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,20 +24,11 @@ from daezoo.data.base import DenoisingDataModule
 from daezoo.errors import Parser
 from daezoo.evaluation.restoration import evaluate
 from daezoo.files import write_atomically, write_text
-from daezoo.hardware import cpu_features
+from daezoo.hardware import cpu_features, default_precision
 from daezoo.models.base import DenoisingAutoencoder
+from daezoo.quiet import quieten
 from daezoo.recording import EpochLines, RunRecorder
 from daezoo.report import print_restoration
-
-QUIET = (
-    ".*does not have many workers.*",  # batches of data in memory are one index; workers would only slow them down
-    ".*LightningCLI's args parameter is intended to run from within Python.*",  # our command line is ours to pass on
-    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning 2.6 with torch 2.15
-    ".*`torch.jit.script` is deprecated.*",  # torch 2.15 itself, at its first forward-mode derivative
-    ".*callbacks used to create the checkpoint need to be provided.*",  # the recorder is for training only
-    ".*custom batch sampler `EvaluationOrder` for prediction.*",  # it returns every sample once
-    ".*your dataloader is not resumable.*",  # its sampler is: it starts where trainer.global_step stands
-)
 
 
 def number_seed(seed: bool | int) -> int:
@@ -58,6 +48,7 @@ class DaezooCLI(LightningCLI):
 
     def __init__(self, args: list[str], resume: Path | None = None) -> None:
         self.resume = resume
+        self.command = shlex.join(["daezoo", *args])
         self.recorder: RunRecorder | None = None
         self.lock: int | None = None
         super().__init__(
@@ -121,7 +112,13 @@ class DaezooCLI(LightningCLI):
         if chosen.max_epochs is None and chosen.max_steps < 0 and hasattr(self.model, "total_epochs"):
             chosen.max_epochs = self.model.total_epochs
         if chosen.precision is None:
-            chosen.precision = self._default_precision(chosen.accelerator)
+            chosen.precision = default_precision(chosen.accelerator)
+            if chosen.precision == "bf16-mixed" and is_first_process():
+                feature = min(cpu_features())
+                print(
+                    f"Precision bf16-mixed: this CPU has {feature}. For float32: --trainer.precision 32-true",
+                    flush=True,
+                )
         several = chosen.devices not in (1, "1") or chosen.num_nodes > 1
         if several and getattr(self.model, "find_unused_parameters", False):
             strategies = ("ddp", "ddp_spawn", "ddp_fork")
@@ -143,13 +140,6 @@ class DaezooCLI(LightningCLI):
             if sys.stdout.isatty():
                 kwargs["callbacks"].append(RichProgressBar(refresh_rate=20, leave=True))
         return super().instantiate_trainer(**kwargs)
-
-    def _default_precision(self, accelerator: str) -> str:
-        cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
-        fast = sorted(cpu_features()) if cpu else []
-        if fast and is_first_process():
-            print(f"Precision bf16-mixed: this CPU has {fast[0]}. For float32: --trainer.precision 32-true", flush=True)
-        return "bf16-mixed" if fast else "32-true"
 
     def before_fit(self) -> None:
         """Check everything that can be checked, then claim the run folder; nothing is written before."""
@@ -173,11 +163,18 @@ class DaezooCLI(LightningCLI):
         self.recorder.folder = folder
         self._check_checkpoint(folder / "checkpoints" / "last.ckpt")
         self.lock = runs.lock(folder)
-        write_text(folder / "config.yaml", self.config_text())
+        write_text(folder / "config.yaml", f"{self._first_line(folder)}\n{self.config_text()}")
         self.trainer.loggers += self._loggers(folder)
         what = f"{type(self.model).__name__} on {type(self.datamodule).__name__}"
         size = sum(parameter.numel() for parameter in self.model.parameters())
         print(f"{'Resuming' if self.resume else 'Training'} {what}, {size:,} parameters, in {folder}", flush=True)
+
+    def _first_line(self, folder: Path) -> str:
+        """The command that started the run, as a comment."""
+        config = folder / "config.yaml"
+        first = config.read_text().partition("\n")[0] if config.is_file() else ""
+        # a value over several lines, or a run of an older version, must not become a comment that is none
+        return first if first.startswith("# daezoo ") else f"# {' '.join(self.command.splitlines())}"
 
     def _check_checkpoint(self, last: Path) -> None:
         """Raise ValueError if a run's checkpoint cannot go on with its configuration; it may have none yet."""
@@ -342,11 +339,7 @@ def run(args: list[str]) -> DaezooCLI | None:
     Args:
         args: The command line, the subcommand first. `fit --resume DIR` goes on with a run.
     """
-    for noise in QUIET:
-        warnings.filterwarnings("ignore", noise)
-    # which hardware it looked for and what else one might install; we say what the run uses ourselves
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    quieten()
     resume: Path | None = None
     args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--resume=") else [arg])]
     if args[0] == "fit" and "--resume" in args:

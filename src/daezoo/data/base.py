@@ -100,6 +100,29 @@ class InMemory(Split):
         return moved
 
 
+class Subset(Split):
+    """Some samples of another split.
+
+    Args:
+        split: The other split.
+        rows: (M,) which of its samples, in this order.
+        epoch_size: Samples drawn per training epoch, with repetition; None for every sample once.
+    """
+
+    def __init__(self, split: Split, rows: Tensor, epoch_size: int | None = None) -> None:
+        self.split, self.rows, self.epoch_size = split, rows, epoch_size
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, rows: Tensor) -> Sample:
+        return self.split.__getitems__(self.rows[rows])._replace(index=rows)
+
+    def mean(self) -> Tensor:
+        """The mean of these samples."""
+        return mean_of(self.__getitems__(rows).clean for rows in torch.arange(len(self)).split(512))
+
+
 def rows_at_once(elements: int) -> int:
     """How many samples of so many elements to take at a time in a pass over data that may not fit into memory."""
     return max(1, 2**22 // elements)
@@ -253,7 +276,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         if stage == "fit":
             self._validation_cache.clear()
         train = self.splits["train"]
-        if self.batch_size > (train.epoch_size or len(train)):
+        if stage not in ("validate", "test", "predict") and self.batch_size > (train.epoch_size or len(train)):
             raise ValueError(
                 f"batch_size is {self.batch_size}, but the training split has only {train.epoch_size or len(train)} "
                 "samples. Set --data.batch_size to no more than that."

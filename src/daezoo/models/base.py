@@ -1,18 +1,35 @@
 """What all denoising autoencoders share: the objective, the steps, the optimizer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
+from typing import ClassVar
 
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from daezoo.batch import Batch
 from daezoo.hyperparameters import PlainHyperparameters
 from daezoo.losses import Penalty, ReconstructionLoss, SquaredError
 from daezoo.optim import AdamW, Optimizer
+
+GRID = 4
+"""Feature maps are averaged over the cells of a grid of so many rows and columns."""
+
+
+def pooled(layer: Tensor) -> Tensor:
+    """Feature maps (batch, C, H, W) averaged over the cells of a GRID x GRID grid; smaller ones, and vectors, as is."""
+    if layer.ndim < 4 or max(layer.shape[2:]) <= GRID:
+        return layer
+    return F.adaptive_avg_pool2d(layer, (min(GRID, layer.shape[2]), min(GRID, layer.shape[3])))
+
+
+def identity(x: Tensor) -> Tensor:
+    """The same."""
+    return x
 
 
 def is_recorded(trainer: L.Trainer, batch_idx: int, step: int) -> bool:
@@ -33,6 +50,9 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         penalties: Terms added to it.
         optimizer: What trains it.
     """
+
+    code_pooling: ClassVar[str] = ""
+    """How `encode` pools a feature map, as it is said in a probe's protocol; nothing if it does not."""
 
     def __init__(
         self,
@@ -62,6 +82,18 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
         """The code of samples (batch, *shape), noise-free and deterministic: (batch, code)."""
+
+    def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:
+        """What every layer of the encoder makes of samples, the code last.
+
+        Args:
+            x: Samples, (batch, *shape).
+            after: Applied to each layer's output before the next layer sees it, such as dropout.
+
+        Returns:
+            Vectors (batch, D), or feature maps (batch, C, H, W).
+        """
+        return [after(self.encode(x))]
 
     def denoise(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
         """The reconstruction x̂ of noisy samples, in data space and of their shape.

@@ -1,12 +1,12 @@
 """The convolutional denoising autoencoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from daezoo.losses import Penalty, ReconstructionLoss
-from daezoo.models.base import DenoisingAutoencoder
+from daezoo.models.base import DenoisingAutoencoder, identity, pooled
 from daezoo.networks.conv import ConvAutoencoder
 from daezoo.optim import Optimizer
 
@@ -19,7 +19,9 @@ class ConvDAE(DenoisingAutoencoder):
     Args:
         shape: Shape of one image, (C, H, W).
         channels: Channels after each stage, from the input up.
-        code: Width of the code.
+        code: Width of the code, a linear layer on the last feature map. If None, there is none: the decoder sees the
+            map, and `encode` averages it over a 4 x 4 grid.
+        kernel: Side of the encoder's kernels, odd.
         channels_last: Keep weights in channels-last memory order, which trains convolutions faster.
         loss: The reconstruction loss, with its output link; squared error if None.
         penalties: Terms added to it.
@@ -30,7 +32,8 @@ class ConvDAE(DenoisingAutoencoder):
         self,
         shape: Sequence[int],
         channels: Sequence[int] = (32, 64),
-        code: int = 128,
+        code: int | None = 128,
+        kernel: int = 3,
         channels_last: bool = True,
         loss: ReconstructionLoss | None = None,
         penalties: Sequence[Penalty] | None = None,
@@ -38,18 +41,24 @@ class ConvDAE(DenoisingAutoencoder):
     ) -> None:
         super().__init__(shape, loss, penalties, optimizer)
         self.save_hyperparameters()
-        self.network = ConvAutoencoder(shape, channels, code)
+        self.network = ConvAutoencoder(shape, channels, code, kernel)
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of images (batch, C, H, W): (batch, code)."""
         self.check_shape(x)
-        return self.network.encode(x)
+        return pooled(self.network.encode(x)).flatten(1)
+
+    def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:
+        """The feature map of every stage, (batch, channels, height, width), and the code if there is one."""
+        self.check_shape(x)
+        return self.network.encode_layers(x, after)
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
         """Raw output for noisy images, the same shape; `level` is ignored."""
-        return self.network.decode(self.encode(noisy))
+        self.check_shape(noisy)
+        return self.network.decode(self.network.encode(noisy))
 
     def filters(self) -> Tensor:
         """The first layer's kernels, (channels[0], C, 3, 3)."""

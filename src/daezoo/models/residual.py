@@ -57,6 +57,8 @@ class ResidualDAE(DenoisingAutoencoder):
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
 
+    code_pooling = "avg1x1"
+
     def check_shape(self, x: Tensor) -> None:
         """Raise ValueError unless `x` is (batch, C, H, W) with the trained C."""
         if x.ndim != 4 or x.shape[1] != self.shape[0]:

@@ -1,6 +1,6 @@
 """The stacked denoising autoencoder: greedy layer-wise pretraining in one fit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from daezoo.batch import Batch
 from daezoo.corruption import Corruption, Masking
 from daezoo.losses import CrossEntropy, Penalty, ReconstructionLoss, SquaredError
-from daezoo.models.base import DenoisingAutoencoder
+from daezoo.models.base import DenoisingAutoencoder, identity
 from daezoo.networks.mlp import Activation, MLPAutoencoder
 from daezoo.optim import Optimizer
 
@@ -107,6 +107,11 @@ class StackedDAE(DenoisingAutoencoder):
         """The code of the whole stack for samples (batch, *shape): (batch, hidden[-1])."""
         self.check_shape(x)
         return self.network.encode(x.flatten(1))
+
+    def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:
+        """The codes of all hidden layers, from the input up, each after `after`."""
+        self.check_shape(x)
+        return self.network.encode_layers(x.flatten(1), after)
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
         """Raw output of the whole stack for samples (batch, *shape), the same shape; `level` is ignored."""

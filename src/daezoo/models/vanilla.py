@@ -1,12 +1,12 @@
 """The classic denoising autoencoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 from torch import Tensor
 
 from daezoo.losses import Penalty, ReconstructionLoss
-from daezoo.models.base import DenoisingAutoencoder
+from daezoo.models.base import DenoisingAutoencoder, identity
 from daezoo.networks.mlp import Activation, MLPAutoencoder
 from daezoo.optim import Optimizer
 
@@ -43,6 +43,11 @@ class VanillaDAE(DenoisingAutoencoder):
         """The code of samples (batch, *shape): (batch, hidden[-1])."""
         self.check_shape(x)
         return self.network.encode(x.flatten(1))
+
+    def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:
+        """The codes of all hidden layers, from the input up, each after `after`."""
+        self.check_shape(x)
+        return self.network.encode_layers(x.flatten(1), after)
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
         """Raw output for noisy samples (batch, *shape), the same shape; `level` is ignored."""

@@ -1,6 +1,6 @@
-"""A convolutional autoencoder with a fully connected code."""
+"""A convolutional autoencoder, with or without a fully connected code."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from jaxtyping import Float
@@ -13,20 +13,24 @@ class ConvAutoencoder(nn.Module):
     Args:
         shape: Shape of one image, (C, H, W).
         channels: Channels after each stage, from the input up.
-        code: Width of the code.
+        code: Width of the code, a linear layer on the last feature map; if None, the map itself is the code.
+        kernel: Side of the encoder's kernels, odd; the decoder's are one larger.
 
     Raises:
-        ValueError: If the input is no image, its size is not divided by the strides, or a width is below 1.
+        ValueError: If the input is no image, its size is not divided by the strides, a width is below 1, or the kernel
+            is not odd.
     """
 
-    def __init__(self, shape: Sequence[int], channels: Sequence[int], code: int) -> None:
+    def __init__(self, shape: Sequence[int], channels: Sequence[int], code: int | None, kernel: int = 3) -> None:
         super().__init__()
         if len(shape) != 3:
             raise ValueError(f"A convolutional model needs images (C, H, W), got samples of shape {tuple(shape)}.")
-        if not channels or min(*shape, *channels, code) < 1:
+        if not channels or min(*shape, *channels, 1 if code is None else code) < 1:
             raise ValueError(
                 f"A convolutional model needs one stage or more and widths >= 1, got {shape=}, {channels=}, {code=}."
             )
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"The kernel's side must be odd, got {kernel}.")
         colors, height, width = shape
         stride = 2 ** len(channels)
         if height % stride or width % stride:
@@ -39,15 +43,30 @@ class ConvAutoencoder(nn.Module):
         down: list[nn.Module] = []
         up: list[nn.Module] = []
         for below, above in pairwise([colors, *channels]):
-            down += [nn.Conv2d(below, above, 3, stride=2, padding=1), nn.ReLU()]
-            up = [nn.ReLU(), nn.ConvTranspose2d(above, below, 4, stride=2, padding=1), *up]
-        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(features, code))
-        self.decoder = nn.Sequential(nn.Linear(code, features), nn.Unflatten(1, top), *up)
+            down += [nn.Conv2d(below, above, kernel, stride=2, padding=kernel // 2), nn.ReLU()]
+            up = [nn.ReLU(), nn.ConvTranspose2d(above, below, kernel + 1, stride=2, padding=kernel // 2), *up]
+        if code is None:
+            self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up[1:])
+        else:
+            self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(features, code))
+            self.decoder = nn.Sequential(nn.Linear(code, features), nn.Unflatten(1, top), *up)
 
-    def encode(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch code"]:
-        """The code: a linear layer on the last feature map."""
+    def encode(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch code *map"]:
+        """The code: a linear layer on the last feature map, (batch, code), or that map, (batch, channels, h, w)."""
         return self.encoder(x)
 
-    def decode(self, code: Float[Tensor, "batch code"]) -> Float[Tensor, "batch channels height width"]:
+    def encode_layers(
+        self, x: Float[Tensor, "batch channels height width"], after: Callable[[Tensor], Tensor]
+    ) -> list[Tensor]:
+        """The feature map of every stage, and the code if there is one; the next sees what `after` makes of each."""
+        layers = []
+        for module in self.encoder:
+            x = module(x)
+            if isinstance(module, nn.ReLU | nn.Linear):
+                x = after(x)
+                layers.append(x)
+        return layers
+
+    def decode(self, code: Float[Tensor, "batch code *map"]) -> Float[Tensor, "batch channels height width"]:
         """The raw reconstruction."""
         return self.decoder(code)

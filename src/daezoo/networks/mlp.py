@@ -85,6 +85,14 @@ class MLPAutoencoder(nn.Module):
             x = layer.encode(x)
         return x
 
+    def encode_layers(self, x: Float[Tensor, "batch visible"], after: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """The codes of all layers, from the input up; `after` is applied to each before the next sees it."""
+        codes = []
+        for layer in self.layers:
+            x = after(layer.encode(x))
+            codes.append(x)
+        return codes
+
     def decode(self, code: Float[Tensor, "batch code"]) -> Float[Tensor, "batch visible"]:
         """The raw reconstruction: hidden layers apply the activation, the last leaves it to the loss's link."""
         first, *others = self.layers

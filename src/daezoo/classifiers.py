@@ -1,0 +1,212 @@
+"""Classifiers on an encoder: the probe that streams, and fine-tuning."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from daezoo.batch import Batch
+from daezoo.checkpoint import locate, read, rebuild
+from daezoo.data.base import to_unit
+from daezoo.evaluation.features import layer_codes
+from daezoo.models import DenoisingAutoencoder
+from daezoo.models.base import is_recorded, pooled
+from daezoo.optim import AdamW, Optimizer
+
+
+class EncoderClassifier(L.LightningModule, ABC):
+    """A linear classifier on the code of an encoder: p(y | x) = softmax(Wᵀ f(x) + b)_y, trained by cross-entropy.
+
+    The learning rate rises and falls in one cycle (`torch.optim.lr_scheduler.OneCycleLR`). Validation logs val/loss
+    and val/accuracy, of clean samples; test logs test/accuracy.
+
+    Args:
+        encoder: What is judged, or tuned.
+        labels: The classes: different integers, in any order.
+        optimizer: What trains it, at the peak of its learning rate.
+        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+
+    Raises:
+        ValueError: If there are fewer than two classes, or `label_smoothing` lies out of range.
+    """
+
+    def __init__(
+        self, encoder: DenoisingAutoencoder, labels: Sequence[int], optimizer: Optimizer, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        known = torch.tensor(sorted(set(labels)))
+        if len(known) < 2:
+            raise ValueError(f"A classifier needs two classes or more, got {known.tolist()}.")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}.")
+        self.encoder = encoder
+        self.optimizer = optimizer
+        self.label_smoothing = label_smoothing
+        self.labels: Tensor
+        self.register_buffer("labels", known)
+        # plain data, from which `load_classifier` builds the encoder
+        self.save_hyperparameters({"encoder": dict(encoder.hparams), "labels": known.tolist()})
+        with torch.inference_mode():
+            width = encoder.encode(torch.zeros(1, *encoder.shape, device=encoder.device)).shape[1]
+        self.head = nn.Linear(width, len(known))
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits of samples (batch, *shape): (batch, classes)."""
+
+    def predict(self, x: Tensor) -> Tensor:
+        """The labels of samples (batch, *shape), uint8 or in [0, 1]: (batch,)."""
+        return self.labels[self(to_unit(x)).argmax(1)]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss on noisy samples."""
+        target = torch.searchsorted(self.labels, batch.label)
+        loss = F.cross_entropy(self(batch.noisy), target, label_smoothing=self.label_smoothing)
+        if is_recorded(self.trainer, batch_idx, self.trainer.global_step + 1):
+            self.log("train/loss", loss.detach(), batch_size=len(target))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log val/loss and val/accuracy."""
+        logits = self(batch.clean)
+        target = torch.searchsorted(self.labels, batch.label).clamp(max=len(self.labels) - 1)
+        right = self.labels[logits.argmax(1)] == batch.label
+        logged = {"val/loss": F.cross_entropy(logits, target), "val/accuracy": right.float().mean()}
+        self.log_dict(logged, batch_size=len(right), sync_dist=True)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log test/accuracy."""
+        right = self.predict(batch.clean) == batch.label
+        self.log("test/accuracy", right.float().mean(), batch_size=len(right), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over what is trained, and one cycle of its learning rate."""
+        optimizer = self.optimizer.build(self.trained())
+        assert self.trainer.max_epochs is not None
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.optimizer.lr, total_steps=steps + 1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that are trained."""
+        return list(self.parameters())
+
+
+def load_classifier(path: str | Path) -> "FineTuned":
+    """A fine-tuned classifier, in eval mode.
+
+    Args:
+        path: Its checkpoint, such as RUN/pretrained/checkpoints/best.ckpt.
+
+    Raises:
+        ValueError: If there is no such file, or it holds no fine-tuned classifier.
+    """
+    file = locate(path)
+    checkpoint = read(file)
+    known = checkpoint["hyper_parameters"]
+    if not {"encoder", "labels"} <= known.keys():
+        raise ValueError(f"{file} holds no fine-tuned classifier.")
+    model = FineTuned(rebuild(file, known["encoder"], DenoisingAutoencoder), known["labels"])
+    model.load_state_dict(checkpoint["state_dict"], strict=True)
+    return model.eval()
+
+
+class LinearProbe(EncoderClassifier):
+    """The linear probe for data whose codes do not fit into memory: the encoder is frozen, codes are made as needed.
+
+    Codes of clean samples are standardised by mean and standard deviation over the training split, found in one pass
+    before training. Beside `linear_probe`, which finds the optimum, this is an approximation.
+
+    Args:
+        encoder: What is judged; a copy is kept, which is never changed.
+        labels: The classes.
+        optimizer: AdamW with a learning rate of 1e-3 and a weight decay of 1e-2 if None.
+    """
+
+    def __init__(
+        self, encoder: DenoisingAutoencoder, labels: Sequence[int], optimizer: Optimizer | None = None
+    ) -> None:
+        frozen = deepcopy(encoder).eval().requires_grad_(False)
+        super().__init__(frozen, labels, optimizer or AdamW(1e-3, 1e-2))
+        self.mean: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean", torch.zeros(self.head.in_features))
+        self.register_buffer("scale", torch.ones(self.head.in_features))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def train(self, mode: bool = True) -> "LinearProbe":
+        """As usual, but the encoder stays in eval mode."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    @torch.no_grad()
+    def on_fit_start(self) -> None:
+        """Standardise by the training split, and train on its clean samples."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        split = data.splits["train"]
+        total = torch.zeros(2, self.head.in_features, dtype=torch.float64, device=self.device)
+        for rows in torch.arange(len(split)).split(512):
+            codes = self.codes(to_unit(split.__getitems__(rows).clean.to(self.device))).double()
+            total += torch.stack([codes.sum(0), codes.square().sum(0)])
+        mean, square = total / len(split)
+        deviation = (square - mean.square()).clamp(min=0).sqrt()
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(deviation > 1e-6 * mean.abs() + 1e-12, deviation, 1.0))
+
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> Tensor:
+        """The code of clean samples, in float32 whatever the trainer's precision: (batch, code)."""
+        with torch.autocast(x.device.type, enabled=False):
+            return layer_codes(self.encoder, x)[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits of samples (batch, *shape): (batch, classes)."""
+        return self.head((self.codes(x) - self.mean) / self.scale)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss on clean samples."""
+        return super().training_step(batch._replace(noisy=batch.clean), batch_idx)
+
+    def trained(self) -> list[nn.Parameter]:
+        """The classifier."""
+        return list(self.head.parameters())
+
+
+class FineTuned(EncoderClassifier):
+    """A pretrained encoder and a classifier on its code, trained end to end.
+
+    Args:
+        encoder: Where it starts; the module itself is trained.
+        labels: The classes.
+        optimizer: AdamW with a learning rate of 1e-3 and a weight decay of 1e-2 if None.
+        dropout: Probability with which units of every layer of the encoder are left out in training, in [0, 1).
+        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+
+    Raises:
+        ValueError: If a number lies out of range.
+    """
+
+    def __init__(
+        self,
+        encoder: DenoisingAutoencoder,
+        labels: Sequence[int],
+        optimizer: Optimizer | None = None,
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(encoder, labels, optimizer or AdamW(1e-3, 1e-2), label_smoothing)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout}.")
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits of samples (batch, *shape): (batch, classes)."""
+        return self.head(pooled(self.encoder.encode_layers(x, self.dropout)[-1]).flatten(1))

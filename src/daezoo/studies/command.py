@@ -1,0 +1,77 @@
+"""`daezoo reproduce`: run the cells of a study that are not done yet, and render the results."""
+
+from pathlib import Path
+
+from daezoo.errors import Parser
+from daezoo.studies.cells import Cell, add_row, rows_of
+from daezoo.studies.tables import render
+
+SHIPPED = (
+    Cell("vanilla", "mnist"),
+    Cell("stacked", "mnist", finetune=True),
+    Cell("conv", "mnist"),
+    Cell("vanilla", "fashion_mnist"),
+    Cell("stacked", "fashion_mnist"),
+    Cell("conv", "fashion_mnist"),
+)
+LEVELS = {
+    "Gaussian": (0.25, 0.5, 1.0),
+    "Masking": (0.25, 0.5, 0.75),
+    "SaltAndPepper": (0.1, 0.25, 0.5),
+    "BlockMasking": (0.25, 0.5, 0.75),
+}
+
+
+def noisy(kind: str, level: float | None) -> Cell:
+    """The shipped vanilla model on MNIST with another noise."""
+    fit = ["--data.corruption", kind]
+    if level is None:
+        return Cell("vanilla", "mnist", variant=kind, fit=fit)
+    name = "sigma" if kind == "Gaussian" else "ratio"
+    return Cell("vanilla", "mnist", variant=f"{kind} {level:g}", fit=[*fit, f"--data.corruption.{name}", str(level)])
+
+
+STUDIES = {
+    "features": SHIPPED,
+    "corruptions": (
+        noisy("Clean", None),
+        *(noisy(kind, level) for kind, levels in LEVELS.items() for level in levels),
+    ),
+}
+
+
+def run(args: list[str]) -> None:
+    """Run what is not done yet of a study; a cell that is done is a row of its table, and is not run again.
+
+    Args:
+        args: The command line, without the command.
+
+    Raises:
+        ValueError: If the configurations are not there, or a cell fails.
+    """
+    parser = Parser(
+        prog="daezoo reproduce", description="Train and judge the cells of a study, and render the results."
+    )
+    parser.add_argument("study", type=str | None, nargs="?", help=f"One of {', '.join(STUDIES)}.")
+    parser.add_argument("--seeds", type=int, default=1, help="Seeds 0, 1, …: so many.")
+    parser.add_argument("--only", type=str, default="", help="Only cells whose model-data-variant contains this.")
+    parser.add_argument("--configs", type=str, default="configs", help="The configurations of a checkout.")
+    parser.add_argument("--docs", type=str, default="docs", help="Where studies/*.csv and results.md go.")
+    parser.add_argument("--runs", type=str, default="runs/studies", help="Folder that holds the run folders.")
+    parser.add_argument("--render", action="store_true", help="Only render the results anew.")
+    options = parser.parse_args(args)
+    docs, configs = Path(options.docs), Path(options.configs)
+    if options.study not in STUDIES and not (options.study is None and options.render):
+        raise ValueError(f"Which study? One of {', '.join(STUDIES)}, or --render; got {options.study}.")
+    if options.study is not None and not options.render:
+        if not (configs / "trainer.yaml").is_file():
+            raise ValueError(f"There is no {configs / 'trainer.yaml'}. Run this in a checkout, or pass --configs DIR.")
+        table = docs / "studies" / f"{options.study}.csv"
+        for seed in range(options.seeds):
+            for shipped in STUDIES[options.study]:
+                cell = Cell(**(vars(shipped) | {"seed": seed}))
+                if options.only not in f"{cell.model}-{cell.data}-{cell.variant}":
+                    continue
+                if not any(cell.key.items() <= row.items() for row in rows_of(table)):
+                    add_row(table, cell.measure(configs, Path(options.runs) / options.study))
+    print(*render(docs), sep="\n")

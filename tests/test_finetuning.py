@@ -1,0 +1,129 @@
+"""daezoo finetune, through the command line."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import fit_arguments
+from daezoo.checkpoint import load
+from daezoo.classifiers import load_classifier
+from daezoo.data import DigitsData
+from daezoo.evaluation.features import numbered_classes
+from daezoo.finetuning import few_labels
+
+TINY = ("--model.hidden", "[32]", "--trainer.max_epochs", "1", "--name", "it")
+RUN = "runs/vanilla-digits/it"
+
+
+@pytest.fixture
+def tuned(daezoo_command):
+    """Fine-tune a tiny run; status, stdout, stderr."""
+
+    def run(*args: str) -> tuple[int, str, str]:
+        status, _, err = daezoo_command(*fit_arguments("vanilla", "digits", *TINY))
+        assert status == 0, err
+        return daezoo_command("finetune", RUN, "--max_epochs", "3", "--batch_size", "32", *args)
+
+    return run
+
+
+def test_it_trains_both_networks_and_keeps_them(tuned, workplace):
+    status, out, err = tuned("--json", "--name", "tuned")
+    assert status == 0, err
+    summary = json.loads(out)
+    folder = workplace / "runs/finetune-vanilla-digits/tuned"
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert summary["samples"] == {"train": 1257, "valid": 180, "test": 360}
+    for name in ("pretrained", "scratch"):
+        one = summary[name]
+        assert one["error"] == 1 - one["accuracy"]
+        assert 0 <= one["interval"][0] < one["accuracy"] < one["interval"][1] <= 1
+        classifier = load_classifier(folder / name / "checkpoints" / "best.ckpt")
+        data = DigitsData()
+        data.setup()
+        test = data.splits["test"].__getitems__(torch.arange(360))
+        assert float((classifier.predict(test.clean) == test.label).double().mean()) == one["accuracy"]
+        with open(folder / name / "metrics.csv") as file:
+            rows = list(csv.DictReader(file))
+        best = max(float(row["val/accuracy"]) for row in rows if row["val/accuracy"])
+        assert best == pytest.approx(one["valid_accuracy"])
+    assert summary["pretrained"]["accuracy"] != summary["scratch"]["accuracy"]
+
+
+def test_the_table_names_protocol_interval_and_baseline(tuned):
+    status, out, err = tuned()
+    assert status == 0, err
+    assert "finetune-v1" in out
+    assert "not pretrained" in out
+    assert "95 % interval" in out
+
+
+def test_the_run_it_starts_from_stays_as_it_is(tuned, workplace):
+    status, _, err = tuned("--scratch", "false")
+    assert status == 0, err
+    before = load(RUN).state_dict()
+    after = load(RUN).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not (workplace / "runs/finetune-vanilla-digits/1/scratch").exists()
+
+
+def test_the_same_command_gives_the_same_numbers(tuned, daezoo_command):
+    options = ("--json", "--dropout", "0.5", "--corruption", "Masking", "--scratch", "false")
+    first = json.loads(tuned(*options)[1])
+    second = json.loads(daezoo_command("finetune", RUN, "--max_epochs", "3", "--batch_size", "32", *options)[1])
+    assert {**first["pretrained"], "seconds": 0} == {**second["pretrained"], "seconds": 0}
+
+
+def test_few_labels_are_as_many_of_each_class_and_fixed_by_the_seed():
+    picked = []
+    for seed in (0, 0, 1):
+        data = DigitsData(seed=seed)
+        data.setup()
+        few_labels(data, numbered_classes(data)[1], 3)
+        labels = {name: data.splits[name].__getitems__(torch.arange(30)).label for name in ("train", "valid")}
+        assert all(len(data.splits[name]) == 30 for name in labels)
+        assert all((values.bincount() == 3).all() for values in labels.values())
+        picked.append(data.splits["train"].__getitems__(torch.arange(30)).clean)
+    assert torch.equal(picked[0], picked[1])
+    assert not torch.equal(picked[0], picked[2])
+
+
+def test_ten_labels_per_class_on_the_command_line(tuned):
+    status, out, err = tuned("--labels-per-class", "10", "--json", "--scratch", "false")
+    assert status == 0, err
+    assert json.loads(out)["samples"] == {"train": 100, "valid": 100, "test": 360}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--labels-per-class", "0"), "must lie between 1 and"),
+        (("--labels-per-class", "9999"), "got 9999"),
+        (("--dropout", "1.5"), "dropout must lie in [0, 1), got 1.5"),
+        (("--data", "mnist"), "MNIST"),
+        (("--data", "nowhere"), "nowhere"),
+        (("--max_epochs", "0"), "max_epochs"),
+        (("--patience", "0"), "patience"),
+        (("--name", "../up"), "plain folder name"),
+    ],
+)
+def test_errors_of_use_come_before_anything_trains(tuned, workplace, options, said, monkeypatch):
+    monkeypatch.setattr("daezoo.data.MNISTData.source.mirrors", ["http://127.0.0.1:9/"])
+    status, _, err = tuned(*options)
+    assert status == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert not list(workplace.glob("runs/finetune-*/*/*/checkpoints"))
+
+
+def test_unlabelled_data_is_refused(daezoo_command, workplace):
+    images = np.random.default_rng(0).random((60, 8, 8)).astype(np.float32)
+    np.savez(workplace / "bare.npz", train_images=images, test_images=images)
+    assert daezoo_command(*fit_arguments("vanilla", "digits", *TINY))[0] == 0
+    status, _, err = daezoo_command("finetune", RUN, "--data", "arrays", "--data.path", "bare.npz")
+    assert status == 2
+    assert "label" in err
+    assert not (workplace / "runs/finetune-vanilla-arrays").exists()
