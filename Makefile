@@ -48,8 +48,8 @@ reproduce: $(VENV)/.ready ## Train and judge the models of a study, render docs/
 evaluate: $(VENV)/.ready ## Measure a trained model: RUN=RUN_OR_CKPT [ARGS="--corruption Gaussian --level 0.3 --json"]
 	@$(if $(RUN),$(BIN)/daezoo evaluate $(RUN) $(ARGS),echo "make evaluate needs RUN=RUN_OR_CKPT" >&2; exit 2)
 
-test: $(VENV)/.ready ## Run the quick tests [ARGS="-k …"]
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.ready ## Run the quick tests, on all cores [ARGS="-k …"]
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.ready ## Run all tests, the slow ones too
 	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)

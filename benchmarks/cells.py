@@ -183,14 +183,14 @@ def pythae(row: Row, samples: int, folder: str) -> None:
             return ModelOutput(reconstruction=torch.sigmoid(self.layer.decode(code)).view(-1, *row.shape))
 
     autoencoder = AE(AEConfig(input_dim=row.shape, latent_dim=layer.weight.shape[0]), Encoder(), Decoder())
-    wanted = model.configure_optimizers().defaults
+    optimizer = model.configure_optimizers()
     settings = BaseTrainerConfig(
         output_dir=folder,
         num_epochs=1_000_000,
         per_device_train_batch_size=row.batch,
-        optimizer_cls="SGD",
-        optimizer_params={"momentum": wanted["momentum"]},
-        learning_rate=wanted["lr"] / 1000,  # its loss has another scale; it must not diverge
+        optimizer_cls=type(optimizer).__name__,
+        optimizer_params={"weight_decay": optimizer.defaults["weight_decay"]},
+        learning_rate=optimizer.defaults["lr"],
     )
     images = torch.rand(samples, *row.shape)
     turns = Turns.current

@@ -90,7 +90,7 @@ def render(target: Target, samples: int, other_data: bool = False) -> str:
         samples: Test samples used, at most.
         other_data: Whether the data is not what the run was trained on.
     """
-    folder, (_, _, model, data, _) = target.run, target
+    folder, model, data = target.run, target.model, target.data
     assert folder is not None
     place = folder.resolve()
     title = f"{type(model).__name__} on {target.data_name}: {place.parent.name}/{place.name}"

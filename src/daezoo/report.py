@@ -1,5 +1,6 @@
 """The tables that commands print."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,12 @@ PROBE_PROTOCOL = (
     "logreg-v1: codes of clean samples in float32, standardised on {train:,} training samples; multinomial logistic "
     "regression, L2 strength picked on {valid:,} validation samples, refitted on both; Wilson interval"
 )
+
+
+def say(text: str) -> None:
+    """One line of what a command is at, on stderr, if somebody watches."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
 
 
 def print_restoration(metrics: Mapping[str, float], model: str, samples: int, corruption: Corruption) -> None:

@@ -136,6 +136,7 @@ def test_the_model_is_left_as_it_was_and_its_clean_probe_is_the_linear_probe():
 
 def test_runs_in_a_folder_make_one_tidy_table_and_heat_maps(daezoo_command, workplace, capsys):
     arguments = fit_arguments("vanilla", "digits", "--trainer.max_epochs", "1", "--model.hidden", "[16]", "--name", "a")
+    arguments += ["--data.corruption", "Masking", "--data.corruption.ratio", "0.25"]
     assert daezoo_command(*arguments)[0] == 0
     keep("vanilla-digits/b", seed=1)
     keep("vanilla-digits/c", corruption=Gaussian(0.3))

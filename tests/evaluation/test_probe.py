@@ -20,7 +20,7 @@ from daezoo.evaluation.logreg import logistic_regression
 from daezoo.evaluation.probe import STRENGTHS, Part, accuracy_of, interval, linear_probe
 
 TINY = {
-    "vanilla": ["--model.hidden", "[16]"],
+    "vanilla": ["--model.hidden", "[16]", "--model.activation", "sigmoid"],
     "stacked": ["--model.hidden", "[16,12,8]", "--model.epochs_per_layer", "1", "--model.end_to_end_epochs", "0"],
     "conv": ["--model.channels", "[4,6]", "--model.code", "8"],
     "residual": ["--model.width", "6", "--model.depth", "3"],

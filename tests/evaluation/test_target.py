@@ -308,7 +308,17 @@ def moved_run(pictures, tmp_path):
     """A run whose data is no longer where it was."""
     old = tmp_path / "old.npz"
     shutil.copy(pictures, old)
-    run = train("vanilla", "arrays", tmp_path, "--data.path", str(old), "--data.corruption.ratio", "0.4")
+    run = train(
+        "vanilla",
+        "arrays",
+        tmp_path,
+        "--data.path",
+        str(old),
+        "--data.corruption",
+        "Masking",
+        "--data.corruption.ratio",
+        "0.4",
+    )
     old.unlink()
     return run
 

@@ -45,14 +45,14 @@ def test_a_killed_cell_is_resumed(workplace, monkeypatch):
     run = workplace / "studies/vanilla-digits/shipped-s0"
     run.mkdir(parents=True)
     (run / "config.yaml").write_text("")
-    with pytest.raises(FileNotFoundError):  # nothing was really run, so there is no summary
-        Cell("vanilla", "digits").measure(CONFIGS, workplace / "studies")
+    with pytest.raises(ValueError, match="no checkpoint"):  # nothing was really run
+        Cell("vanilla", "digits").measure(CONFIGS, workplace / "studies", {})
     assert ran[0] == ("fit", "--resume", str(run))
 
 
 def test_a_cell_that_fails_says_so(workplace, monkeypatch, capfd):
     with pytest.raises(ValueError, match="failed with status 2"):
-        Cell("vanilla", "digits", fit=("--model.hidden", "[0]")).measure(CONFIGS, workplace / "runs")
+        Cell("vanilla", "digits", fit=("--model.hidden", "[0]")).measure(CONFIGS, workplace / "runs", {})
     assert not list(workplace.glob("docs/**/*.csv"))
 
 

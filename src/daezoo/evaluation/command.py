@@ -20,7 +20,8 @@ def run(args: list[str]) -> None:
     parser.add_argument("--level", type=float | None, help="Another noise level: sigma or ratio.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
     options = parse(parser, args)
-    _, _, model, data, _ = target = open_target(options)
+    target = open_target(options)
+    model, data = target.model, target.data
     corruption = options.corruption or data.evaluation_corruption
     if options.level is not None:
         corruption = corruption.at(options.level)

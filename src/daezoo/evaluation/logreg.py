@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 CHUNK = 2048
@@ -82,7 +83,9 @@ def logistic_regression(
     zero = torch.zeros(width + 1, classes, dtype=torch.float64)
     first = zero if start is None else torch.cat([start.weight, start.bias[None]]).cpu()
     options = {"maxiter": 1000, "maxcor": 20, "ftol": tolerance, "gtol": 1e-6}
-    found = minimize(objective, first.numpy().ravel(), jac=True, method="L-BFGS-B", options=options)
+    # SciPy's own threads would wait, spinning, where torch's want to work
+    with threadpool_limits(1, user_api="blas"):
+        found = minimize(objective, first.numpy().ravel(), jac=True, method="L-BFGS-B", options=options)
     parameters = torch.from_numpy(found.x).view(width + 1, classes).to(device)
     return Linear(parameters[:-1], parameters[-1], float(found.fun))
 

@@ -1,9 +1,7 @@
 """Runs trained at some noise levels and types, judged at others, beside two baselines."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from inspect import signature
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +15,11 @@ from daezoo.checkpoint import load_model, locate, read
 from daezoo.corruption import Clean, Corruption
 from daezoo.data.base import SPLITS, DenoisingDataModule, rows_at_once
 from daezoo.evaluation.features import extract, layer_codes, numbered_classes
-from daezoo.evaluation.probe import Part, Probe, accuracy_of, linear_probe
+from daezoo.evaluation.probe import TRAINING, Part, Probe, accuracy_of, linear_probe
 from daezoo.evaluation.restoration import evaluate
 from daezoo.evaluation.target import own_data
 from daezoo.models import DenoisingAutoencoder
+from daezoo.report import say
 
 WIDEST = 4096
 """Elements of the largest sample that a linear denoiser is fitted to: it has the square of that many weights."""
@@ -284,9 +283,8 @@ def open_runs(options: Namespace) -> tuple[list[Run], DenoisingDataModule]:
 
 
 def _check_same(own: DenoisingDataModule, name: str, first: DenoisingDataModule, first_name: str) -> None:
-    training = signature(DenoisingDataModule).parameters.keys() - {"split_seed"}  # do not change the samples
     for key, value in own.hparams.items():
-        if key not in training and value != first.hparams.get(key):
+        if key not in TRAINING and value != first.hparams.get(key):
             said = "" if type(own) is not type(first) else f" with {key} {value} and {first.hparams.get(key)}"
             raise ValueError(
                 f"{name} was trained on {type(own).__name__}, {first_name} on {type(first).__name__}{said}. One grid "
@@ -330,7 +328,7 @@ def judge(
 
     probes = []
     for number, one in enumerate(runs, 1):
-        _say(f"run {number} of {len(runs)}: {one.name}")
+        say(f"run {number} of {len(runs)}: {one.name}")
         probes.append(probed(one.model))
     pixels = probed(None)
     narrow, size = prod(data.shape) <= WIDEST, min(512, rows_at_once(prod(data.shape)))  # as `extract` takes them
@@ -362,12 +360,7 @@ def judge(
     found: list[Row] = []
     known: dict[str, list[tuple[float, float, float | None]]] = {}  # the clean input is the same for every type
     for number, (kind, level, corruption) in enumerate(tested, 1):
-        _say(f"condition {number} of {len(tested)}: {corruption}")
+        say(f"condition {number} of {len(tested)}: {corruption}")
         values = known[str(corruption)] = known.get(str(corruption)) or measured(corruption)
         found += [Row(*name, kind, level, *value, len(rows)) for name, value in zip(names, values, strict=True)]
     return found, notes
-
-
-def _say(text: str) -> None:
-    if sys.stderr.isatty():
-        print(text, file=sys.stderr)

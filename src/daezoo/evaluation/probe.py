@@ -1,22 +1,28 @@
 """The linear probe: how well a linear classifier on frozen codes does, beside what makes that meaningful."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from daezoo.data.base import SPLITS
+from daezoo.data.base import SPLITS, DenoisingDataModule
 from daezoo.evaluation.features import describe, extract, numbered_classes
 from daezoo.evaluation.logreg import Linear, logistic_regression, nearest_neighbours
 from daezoo.evaluation.target import Target
 from daezoo.models import DenoisingAutoencoder
 from daezoo.models.base import GRID
+from daezoo.report import say
 
 PROTOCOL = "logreg-v1"
 STRENGTHS = tuple(10.0**exponent for exponent in (0, -0.5, -1, -1.5, -2, -2.5, -3, -3.5, -4, -4.5, -5))
 """The grid of L2 strengths λ, from the strongest: each fit starts where the one before ended."""
+
+
+TRAINING = signature(DenoisingDataModule).parameters.keys() - {"split_seed"}
+"""Arguments of a data module that do not change its samples."""
 
 
 class Part(NamedTuple):
@@ -96,7 +102,7 @@ def linear_probe(train: Part, valid: Part, test: Part, classes: int, strengths: 
         found.append((accuracy_of(model.predict(held_out), valid.labels)[0], strength, model))
     best = max(found, key=lambda one: (one[0], one[1]))
     known = labels >= 0
-    model = logistic_regression(both[known], labels[known], classes, best[1], best[2])
+    model = logistic_regression(both[known], labels[known], classes, best[1], best[2], tolerance=1e-8)
     accuracy = accuracy_of(model.predict((test.features - mean) / scale), test.labels)
     return Probe(*accuracy, best[1], best[0], mean, scale, model)
 
@@ -125,7 +131,7 @@ def protocol_of(model: DenoisingAutoencoder, layer: int) -> str:
     return f"{PROTOCOL}-{model.code_pooling}" if layer == len(maps) - 1 and model.code_pooling else PROTOCOL
 
 
-def judge(target: Target, layer: str = "last", k: int = 20) -> dict[str, Any]:
+def judge(target: Target, layer: str = "last", k: int = 20, known: dict[str, Probe] | None = None) -> dict[str, Any]:
     """Probe a model's codes, and what they have to be compared with.
 
     The model is left as it was.
@@ -134,6 +140,7 @@ def judge(target: Target, layer: str = "last", k: int = 20) -> dict[str, Any]:
         target: The model and the data.
         layer: last, all, or a layer's number from 1.
         k: Neighbours that vote in the kNN classifier, by cosine similarity of codes as they are.
+        known: Baselines of models judged before, which are the same for many; added to.
 
     Returns:
         `protocol`, `accuracy`, `interval` (95 %) of the last of the layers asked for; beside it `raw_pixels`, the same
@@ -162,17 +169,24 @@ def judge(target: Target, layer: str = "last", k: int = 20) -> dict[str, Any]:
     def extracted(encoder: DenoisingAutoencoder | None) -> dict[str, list[Tensor]]:
         return {name: extract(encoder, data.splits[name], model.device) for name in SPLITS}
 
-    raw = linear_probe(*parts(extracted(None), 0), classes)
+    known = {} if known is None else known
+    samples = {name: value for name, value in data.hparams.items() if name not in TRAINING}
+    on_data = f"{type(data).__qualname__} {samples}"
+    if on_data not in known:
+        say("probing raw pixels")
+        known[on_data] = linear_probe(*parts(extracted(None), 0), classes)
+    raw = known[on_data]
     codes = extracted(model)
     if not all(layer.isfinite().all() for split in codes.values() for layer in split):
         raise ValueError(f"The codes of {target.name} are not all finite: its training went wrong.")
     layers = []
     for number in chosen:
         train, valid, test = parts(codes, number)
+        say(f"probing layer {number + 1}: {test.features.shape[1]:,} features")
         probe = linear_probe(train, valid, test, classes)
-        known = torch.cat([train.labels, valid.labels])
-        voters = torch.cat([train.features, valid.features])
-        knn = accuracy_of(nearest_neighbours(voters[known >= 0], known[known >= 0], test.features, k), test.labels)
+        votes, voters = (torch.cat([train[place], valid[place]]) for place in (1, 0))
+        guesses = nearest_neighbours(voters[votes >= 0], votes[votes >= 0], test.features, k)
+        knn = accuracy_of(guesses, test.labels)
         layers.append(
             {
                 "layer": number + 1,
@@ -188,10 +202,13 @@ def judge(target: Target, layer: str = "last", k: int = 20) -> dict[str, Any]:
             }
         )
     del codes, train, valid, test, voters  # as large as what comes next
-    random = extracted(target.untrained())
-    for one, number in zip(layers, chosen, strict=True):
-        probe = linear_probe(*parts(random, number), classes)
-        one |= {"untrained": probe.accuracy, "untrained_interval": probe.interval}
+    before = [f"{on_data} {target.seed} {number} {dict(model.hparams)}" for number in chosen]
+    random = {} if known.keys() >= set(before) else extracted(target.untrained())
+    for one, number, key in zip(layers, chosen, before, strict=True):
+        if key not in known:
+            say(f"probing layer {number + 1} before training")
+            known[key] = linear_probe(*parts(random, number), classes)
+        one |= {"untrained": known[key].accuracy, "untrained_interval": known[key].interval}
     last = layers[-1]
     return {
         "target": target.name,

@@ -2,17 +2,18 @@
 
 import sys
 
-from daezoo.evaluation.probe import judge
+from daezoo.evaluation.probe import Probe, judge
 from daezoo.evaluation.target import open_target, parse, target_parser
 from daezoo.files import to_json, write_text
 from daezoo.report import print_probe
 
 
-def run(args: list[str]) -> None:
+def run(args: list[str], known: dict[str, Probe] | None = None) -> None:
     """Probe, print a table or JSON, and keep the JSON in the run folder.
 
     Args:
         args: The command line, without the command.
+        known: As for `judge`.
     """
     parser = target_parser("probe", "Linear probe of the encoder: protocol logreg-v1, beside its baselines.")
     parser.add_argument("--layer", type=str, default="last", help="last, all, or a layer's number from 1.")
@@ -20,7 +21,7 @@ def run(args: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
     options = parse(parser, args)
     target = open_target(options)
-    result = judge(target, options.layer, options.k)
+    result = judge(target, options.layer, options.k, known)
     if options.json:
         print(to_json(result))
     else:

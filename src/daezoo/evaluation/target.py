@@ -22,14 +22,15 @@ class Target(NamedTuple):
         path: Its checkpoint.
         model: In eval mode, on the device asked for.
         data: Set up.
-        untrained: Builds the model as it was before training: the same architecture, initialised with the run's seed,
-            or with 0 where a checkpoint names none.
+        seed: That it was trained with; 0 if its checkpoint names none.
+        untrained: Builds the model as it was before training: the same architecture, initialised with the same seed.
     """
 
     name: str
     path: Path
     model: DenoisingAutoencoder
     data: DenoisingDataModule
+    seed: int
     untrained: Callable[[], DenoisingAutoencoder]
 
     @property
@@ -122,7 +123,7 @@ def open_target(options: Namespace) -> Target:
             torch.manual_seed(seed)
             return rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder).eval().to(options.device)
 
-    return Target(options.target, path, model, data, untrained)
+    return Target(options.target, path, model, data, seed, untrained)
 
 
 def own_data(path: Path, checkpoint: dict, root: str | None) -> DenoisingDataModule:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daezoo.evaluation import probe_command
+from daezoo.evaluation.probe import Probe
 from daezoo.files import write_text
 
 
@@ -50,13 +52,13 @@ class Cell:
         words = "".join(letter if letter.isalnum() or letter == "." else "-" for letter in self.variant)
         return f"{words or 'shipped'}-s{self.seed}"
 
-    def measure(self, configs: Path, folder: Path, others: Sequence[str] = ()) -> dict[str, Any]:
+    def measure(self, configs: Path, folder: Path, known: dict[str, Probe]) -> dict[str, Any]:
         """Train, unless that is done, and judge.
 
         Args:
             configs: The folder with trainer.yaml, data/ and model/.
             folder: Where run folders go; a run that was killed is gone on with.
-            others: More options of `daezoo fit`, such as where the data is.
+            known: Baselines of cells measured before, as for `evaluation.probe.judge`.
 
         Returns:
             The row.
@@ -66,10 +68,11 @@ class Cell:
             files = ("trainer", f"data/{self.data}", f"model/{self.model}")
             named = [part for file in files for part in ("--config", str(configs / f"{file}.yaml"))]
             place = ["--runs", str(folder), "--name", self.name, "--seed_everything", str(self.seed)]
-            daezoo("fit", *named, *place, *self.fit, *others)
+            daezoo("fit", *named, *place, *self.fit)
         elif not (run / "summary.json").is_file():
             daezoo("fit", "--resume", str(run))
-        daezoo("probe", str(run), "--layer", self.layer)
+        print("daezoo probe", run, "--layer", self.layer, flush=True)
+        probe_command.run([str(run), "--layer", self.layer], known)
         summary = json.loads((run / "summary.json").read_text())
         (found,) = run.glob(f"probe-*-{self.layer}.json")
         probe = json.loads(found.read_text())

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from daezoo.errors import Parser
+from daezoo.evaluation.probe import Probe
 from daezoo.studies.cells import Cell, add_row, rows_of
 from daezoo.studies.tables import render
 
@@ -67,11 +68,12 @@ def run(args: list[str]) -> None:
         if not (configs / "trainer.yaml").is_file():
             raise ValueError(f"There is no {configs / 'trainer.yaml'}. Run this in a checkout, or pass --configs DIR.")
         table = docs / "studies" / f"{options.study}.csv"
+        known: dict[str, Probe] = {}
         for seed in range(options.seeds):
             for shipped in STUDIES[options.study]:
                 cell = Cell(**(vars(shipped) | {"seed": seed}))
                 if options.only not in f"{cell.model}-{cell.data}-{cell.variant}":
                     continue
                 if not any(cell.key.items() <= row.items() for row in rows_of(table)):
-                    add_row(table, cell.measure(configs, Path(options.runs) / options.study))
+                    add_row(table, cell.measure(configs, Path(options.runs) / options.study, known))
     print(*render(docs), sep="\n")
