@@ -70,15 +70,18 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this package runs from, with -dirty if it was changed; None outside one."""
+    """The commit of the checkout that this package runs from, with -dirty if src or configs were changed since.
+
+    None outside a checkout.
+    """
     source = Path(__file__).resolve()
+
+    def git(*command: str) -> str:
+        line = ["git", "-C", str(source.parents[2]), *command]
+        return subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
+
     try:
-        subprocess.run(
-            ["git", "-C", str(source.parent), "ls-files", "--error-unmatch", source.name],
-            check=True,
-            capture_output=True,
-        )
-        describe = ["git", "-C", str(source.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(describe, check=True, capture_output=True, text=True).stdout.strip()
+        git("ls-files", "--error-unmatch", str(source))
+        return git("rev-parse", "HEAD") + ("-dirty" if git("diff", "--name-only", "HEAD", "src", "configs") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -18,13 +18,12 @@ from PIL import Image
 
 import daezoo.data
 import daezoo.models  # noqa: F401  (imported so that --model StackedDAE is a known name)
-from daezoo import figures, runs
+from daezoo import figures, hardware, runs
 from daezoo.checkpoint import AtomicCheckpointIO, read
 from daezoo.data.base import DenoisingDataModule
 from daezoo.errors import Parser
 from daezoo.evaluation.restoration import evaluate
 from daezoo.files import write_atomically, write_text
-from daezoo.hardware import cpu_features, default_precision
 from daezoo.models.base import DenoisingAutoencoder
 from daezoo.quiet import quieten
 from daezoo.recording import EpochLines, RunRecorder
@@ -112,9 +111,9 @@ class DaezooCLI(LightningCLI):
         if chosen.max_epochs is None and chosen.max_steps < 0 and hasattr(self.model, "total_epochs"):
             chosen.max_epochs = self.model.total_epochs
         if chosen.precision is None:
-            chosen.precision = default_precision(chosen.accelerator)
+            chosen.precision = hardware.default_precision(chosen.accelerator)
             if chosen.precision == "bf16-mixed" and is_first_process():
-                feature = min(cpu_features())
+                feature = min(hardware.cpu_features())
                 print(
                     f"Precision bf16-mixed: this CPU has {feature}. For float32: --trainer.precision 32-true",
                     flush=True,

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 SMALL = {
     "vanilla": {"hidden": [16]},
     "stacked": {"hidden": [16, 12, 8]},
-    "conv": {"channels": [4, 6], "code": 8},
+    "conv": {"channels": [4, 6], "code": 8, "kernel": 3},
     "residual": {"width": 6, "depth": 3},
 }
 
@@ -256,7 +256,7 @@ def test_more_noise_leaves_less_of_a_linear_code():
 
 
 def test_a_code_that_ignores_its_input_is_fully_invariant():
-    model, data = small("vanilla")
+    model, data = small("vanilla", activation="sigmoid")
     with torch.no_grad():
         model.network.layers[0].weight.zero_()
     got = described(model, data)

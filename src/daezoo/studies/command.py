@@ -76,4 +76,5 @@ def run(args: list[str]) -> None:
                     continue
                 if not any(cell.key.items() <= row.items() for row in rows_of(table)):
                     add_row(table, cell.measure(configs, Path(options.runs) / options.study, known))
+                    render(docs)
     print(*render(docs), sep="\n")
