@@ -42,7 +42,7 @@ finetune: $(VENV)/.ready ## Train an encoder and a classifier: MODEL=RUN_OR_CKPT
 report: $(VENV)/.ready ## All there is to see of a run on one page, RUN/report.html: RUN=RUN_DIR
 	@$(if $(RUN),$(BIN)/daezoo report $(RUN) $(ARGS),echo "make report needs RUN=RUN_DIR" >&2; exit 2)
 
-reproduce: $(VENV)/.ready ## Train and judge the models of a study, render docs/results.md: STUDY=features|corruptions [ARGS="--seeds 3"]
+reproduce: $(VENV)/.ready ## Train and judge the models of a study, render docs/results.md: STUDY=features|finetuning|corruptions [ARGS="--seeds 3"]
 	@$(if $(STUDY),$(BIN)/daezoo reproduce $(STUDY) $(ARGS),echo "make reproduce needs STUDY=…" >&2; exit 2)
 
 evaluate: $(VENV)/.ready ## Measure a trained model: RUN=RUN_OR_CKPT [ARGS="--corruption Gaussian --level 0.3 --json"]

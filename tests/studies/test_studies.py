@@ -1,6 +1,8 @@
 """Studies: cells become rows once, and results are rendered from rows."""
 
 import csv
+import json
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,32 @@ def test_a_cell_that_fails_says_so(workplace, monkeypatch, capfd):
     with pytest.raises(ValueError, match="failed with status 2"):
         Cell("vanilla", "digits", fit=("--model.hidden", "[0]")).measure(CONFIGS, workplace / "runs", {})
     assert not list(workplace.glob("docs/**/*.csv"))
+
+
+def test_a_fine_tuning_is_a_cell_of_its_own_and_starts_anew_if_it_was_killed(workplace, monkeypatch):
+    run, tuned = workplace / "runs/stacked-digits/shipped-s3", workplace / "runs/finetune-stacked-digits/shipped-s3"
+    for folder in (run, tuned):
+        folder.mkdir(parents=True)
+    (run / "config.yaml").write_text("")
+    (run / "summary.json").write_text("{}")
+    (tuned / "half.ckpt").write_text("")
+    one = {"error": 0.25, "valid_accuracy": 0.75, "seconds": 2.0}
+    summary = {"protocol": "finetune-v1: as said", "pretrained": one, "scratch": one | {"error": 0.5}, "commit": "abc"}
+
+    def command(*args: str) -> None:
+        assert args == ("finetune", str(run), "--runs", "runs", "--name", "shipped-s3", "--seed", "3")
+        assert not tuned.exists()
+        tuned.mkdir()
+        (tuned / "summary.json").write_text(json.dumps(summary))
+
+    monkeypatch.setattr("daezoo.studies.cells.daezoo", command)
+    monkeypatch.chdir(workplace)
+    run, tuned = run.relative_to(workplace), tuned.relative_to(workplace)
+    row = Cell("stacked", "digits", seed=3, finetune=True).measure(CONFIGS, Path("runs"), {})
+    assert (row["protocol"], row["pretrained_error"], row["scratch_error"]) == ("finetune-v1", 0.25, 0.5)
+    assert (row["pretrained_valid"], row["seconds"]) == (0.25, 4.0)
+    add_row(workplace / "studies/finetuning.csv", row)
+    assert "| digits | stacked | 25.00 | 50.00 | 1 |" in results(workplace / "studies")
 
 
 def test_rows_with_other_columns_fit_in_one_table(tmp_path):

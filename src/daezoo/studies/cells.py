@@ -5,6 +5,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ class Cell:
         variant: What is different from the shipped configuration, in words; nothing if empty.
         fit: Options of `daezoo fit` that make it so.
         layer: Which layer is probed: last, or a number from 1.
-        finetune: Whether it is fine-tuned too.
+        finetune: Whether it is judged by fine-tuning instead.
     """
 
     model: str
@@ -53,7 +54,7 @@ class Cell:
         return f"{words or 'shipped'}-s{self.seed}"
 
     def measure(self, configs: Path, folder: Path, known: dict[str, Probe]) -> dict[str, Any]:
-        """Train, unless that is done, and judge.
+        """Train, unless that is done, and judge: by fine-tuning or by a linear probe.
 
         Args:
             configs: The folder with trainer.yaml, data/ and model/.
@@ -62,6 +63,9 @@ class Cell:
 
         Returns:
             The row.
+
+        Raises:
+            ValueError: If a command fails.
         """
         run = folder / f"{self.model}-{self.data}" / self.name
         if not (run / "config.yaml").is_file():
@@ -71,12 +75,15 @@ class Cell:
             daezoo("fit", *named, *place, *self.fit)
         elif not (run / "summary.json").is_file():
             daezoo("fit", "--resume", str(run))
-        print("daezoo probe", run, "--layer", self.layer, flush=True)
-        probe_command.run([str(run), "--layer", self.layer], known)
-        summary = json.loads((run / "summary.json").read_text())
+        return self.key | (self._tuned(run, folder) if self.finetune else self._probed(run, known))
+
+    def _probed(self, run: Path, known: dict[str, Probe]) -> dict[str, Any]:
+        if not list(run.glob(f"probe-*-{self.layer}.json")):
+            print("daezoo probe", run, "--layer", self.layer, flush=True)
+            probe_command.run([str(run), "--layer", self.layer], known)
         (found,) = run.glob(f"probe-*-{self.layer}.json")
-        probe = json.loads(found.read_text())
-        row = self.key | {
+        probe, summary = json.loads(found.read_text()), json.loads((run / "summary.json").read_text())
+        return {
             "protocol": probe["protocol"],
             "features": probe["layers"][-1]["features"],
             "accuracy": probe["accuracy"],
@@ -90,14 +97,22 @@ class Cell:
             "precision": summary["precision"],
             "commit": summary["commit"],
         }
-        if self.finetune:
-            tuned = folder / f"finetune-{self.model}-{self.data}" / self.name
-            if not (tuned / "summary.json").is_file():
-                place = ["--runs", str(folder), "--name", self.name, "--seed", str(self.seed)]
-                daezoo("finetune", str(run), *place)
-            result = json.loads((tuned / "summary.json").read_text())
-            row |= {"finetuned_error": result["pretrained"]["error"], "scratch_error": result["scratch"]["error"]}
-        return row
+
+    def _tuned(self, run: Path, folder: Path) -> dict[str, Any]:
+        tuned = folder / f"finetune-{self.model}-{self.data}" / self.name
+        if not (tuned / "summary.json").is_file():
+            if tuned.exists():  # a fine-tuning that was killed starts anew
+                shutil.rmtree(tuned)
+            place = ["--runs", str(folder), "--name", self.name, "--seed", str(self.seed)]
+            daezoo("finetune", str(run), *place)
+        summary = json.loads((tuned / "summary.json").read_text())
+        return {
+            "protocol": summary["protocol"].partition(":")[0],
+            **{f"{name}_error": summary[name]["error"] for name in ("pretrained", "scratch")},
+            **{f"{name}_valid": 1 - summary[name]["valid_accuracy"] for name in ("pretrained", "scratch")},
+            "seconds": summary["pretrained"]["seconds"] + summary["scratch"]["seconds"],
+            "commit": summary["commit"],
+        }
 
 
 def daezoo(*args: str) -> None:

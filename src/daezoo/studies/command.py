@@ -9,7 +9,7 @@ from daezoo.studies.tables import render
 
 SHIPPED = (
     Cell("vanilla", "mnist"),
-    Cell("stacked", "mnist", finetune=True),
+    Cell("stacked", "mnist"),
     Cell("conv", "mnist"),
     Cell("vanilla", "fashion_mnist"),
     Cell("stacked", "fashion_mnist"),
@@ -34,6 +34,7 @@ def noisy(kind: str, level: float | None) -> Cell:
 
 STUDIES = {
     "features": SHIPPED,
+    "finetuning": (Cell("stacked", "mnist", finetune=True),),
     "corruptions": (
         noisy("Clean", None),
         *(noisy(kind, level) for kind, levels in LEVELS.items() for level in levels),
@@ -59,6 +60,9 @@ def run(args: list[str]) -> None:
     parser.add_argument("--configs", type=str, default="configs", help="The configurations of a checkout.")
     parser.add_argument("--docs", type=str, default="docs", help="Where studies/*.csv and results.md go.")
     parser.add_argument("--runs", type=str, default="runs/studies", help="Folder that holds the run folders.")
+    parser.add_argument(
+        "--cifar", type=str | None, help="CIFAR-10 as an .npz file for --data arrays: features on it too."
+    )
     parser.add_argument("--render", action="store_true", help="Only render the results anew.")
     options = parser.parse_args(args)
     docs, configs = Path(options.docs), Path(options.configs)
@@ -68,13 +72,17 @@ def run(args: list[str]) -> None:
         if not (configs / "trainer.yaml").is_file():
             raise ValueError(f"There is no {configs / 'trainer.yaml'}. Run this in a checkout, or pass --configs DIR.")
         table = docs / "studies" / f"{options.study}.csv"
+        cells = list(STUDIES[options.study])
+        if options.study == "features" and options.cifar is not None:
+            path = str(Path(options.cifar).resolve())
+            cells.append(Cell("conv", "arrays", variant="CIFAR-10", fit=("--data.path", path)))
         known: dict[str, Probe] = {}
         for seed in range(options.seeds):
-            for shipped in STUDIES[options.study]:
+            for shipped in cells:
                 cell = Cell(**(vars(shipped) | {"seed": seed}))
                 if options.only not in f"{cell.model}-{cell.data}-{cell.variant}":
                     continue
                 if not any(cell.key.items() <= row.items() for row in rows_of(table)):
-                    add_row(table, cell.measure(configs, Path(options.runs) / options.study, known))
+                    add_row(table, cell.measure(configs, Path(options.runs), known))
                     render(docs)
     print(*render(docs), sep="\n")

@@ -27,9 +27,9 @@ and ± 0.6 at 90 %.
 """
 TUNED = """## Fine-tuning
 
-The same study. Test error in % of `daezoo finetune` (protocol finetune-v1: dropout 0.5, label smoothing 0.1, masked
-inputs, one cycle, the epoch with the best validation accuracy), and of the same network trained the same way from
-its initial weights.
+`daezoo reproduce finetuning`. Test error in % of `daezoo finetune` (protocol finetune-v1, its default settings), and of
+the same network trained the same way from its initial weights; mean ± standard deviation over seeds, of pretraining
+and fine-tuning alike.
 """
 CORRUPTIONS = """## Which corruption makes the best features
 
@@ -76,15 +76,16 @@ def features(rows: Rows) -> str:
         for (data, model, *variant), one in grouped(rows, "data", "model", "variant", "layer").items()
     ]
     head = ["data", "model", "variant", "layer", "protocol", "features", *shares.values(), "seeds"]
-    text = FEATURES + "\n" + table(head, lines)
-    tuned = [row for row in rows if row.get("finetuned_error")]
-    if tuned:
-        lines = [
-            [data, model, spread(one, "finetuned_error"), spread(one, "scratch_error"), str(len(one))]
-            for (data, model), one in grouped(tuned, "data", "model").items()
-        ]
-        text += "\n" + TUNED + "\n" + table(["data", "model", "pretrained", "not pretrained", "seeds"], lines)
-    return text
+    return FEATURES + "\n" + table(head, lines)
+
+
+def finetuning(rows: Rows) -> str:
+    """Section of the study `finetuning`."""
+    lines = [
+        [data, model, spread(one, "pretrained_error"), spread(one, "scratch_error"), str(len(one))]
+        for (data, model), one in grouped(rows, "data", "model").items()
+    ]
+    return TUNED + "\n" + table(["data", "model", "pretrained", "not pretrained", "seeds"], lines)
 
 
 def corruptions(rows: Rows) -> str:
@@ -125,7 +126,7 @@ def plot_corruptions(rows: Rows) -> Figure:
     return figure
 
 
-SECTIONS = {"features": features, "corruptions": corruptions}
+SECTIONS = {"features": features, "finetuning": finetuning, "corruptions": corruptions}
 
 
 def results(tables: Path) -> str:
