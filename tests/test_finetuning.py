@@ -108,6 +108,12 @@ def test_ten_labels_per_class_on_the_command_line(tuned):
         (("--max_epochs", "0"), "max_epochs"),
         (("--patience", "0"), "patience"),
         (("--name", "../up"), "plain folder name"),
+        (("--seed", "-1"), "the seed at least 0"),
+        (("--lr", "-1"), "lr > 0"),
+        (("--label_smoothing", "2"), "label_smoothing"),
+        (("--precision", "foo"), "precision"),
+        (("--batch_size", "0"), "batch_size must be at least 1, got 0"),
+        (("--device", "nonsense"), "--device nonsense cannot be used"),
     ],
 )
 def test_errors_of_use_come_before_anything_trains(tuned, workplace, options, said, monkeypatch):
@@ -116,7 +122,7 @@ def test_errors_of_use_come_before_anything_trains(tuned, workplace, options, sa
     assert status == 2
     assert said in err
     assert "Traceback" not in err
-    assert not list(workplace.glob("runs/finetune-*/*/*/checkpoints"))
+    assert not list(workplace.glob("runs/finetune-*/*"))
 
 
 def test_unlabelled_data_is_refused(daezoo_command, workplace):
@@ -127,3 +133,40 @@ def test_unlabelled_data_is_refused(daezoo_command, workplace):
     assert status == 2
     assert "label" in err
     assert not (workplace / "runs/finetune-vanilla-arrays").exists()
+
+
+def test_a_fine_tuned_classifier_is_not_taken_for_a_denoiser_or_resumed(tuned, daezoo_command):
+    assert tuned("--scratch", "false", "--name", "it")[0] == 0
+    folder = "runs/finetune-vanilla-digits/it"
+    status, _, err = daezoo_command("probe", f"{folder}/pretrained/checkpoints/best.ckpt")
+    assert status == 2
+    assert "is a fine-tuned classifier" in err
+    status, _, err = daezoo_command("fit", "--resume", folder)
+    assert status == 2
+    assert "is no run of daezoo fit" in err
+    status, _, err = daezoo_command("finetune", RUN, "--name", "it")
+    assert status == 2
+    assert "or delete it" in err
+
+
+def test_weights_that_are_not_finite_are_refused(tuned, daezoo_command, workplace):
+    assert tuned("--scratch", "false", "--name", "it")[0] == 0
+    path = workplace / RUN / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["state_dict"]["network.layers.0.weight"][0, 0] = float("nan")
+    torch.save(checkpoint, path)
+    status, _, err = daezoo_command("finetune", RUN, "--name", "other")
+    assert status == 2
+    assert "not all finite" in err
+    assert not (workplace / "runs/finetune-vanilla-digits/other").exists()
+
+
+def test_an_interrupted_training_ends_with_130_and_without_a_summary(tuned, workplace, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("daezoo.classifiers.FineTuned.training_step", interrupt)
+    status, _, err = tuned("--name", "it")
+    assert status == 130
+    assert "is not finished" in err
+    assert not (workplace / "runs/finetune-vanilla-digits/it/summary.json").exists()

@@ -75,7 +75,9 @@ class EncoderClassifier(L.LightningModule, ABC):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log val/loss and val/accuracy."""
         logits = self(batch.clean)
-        target = torch.searchsorted(self.labels, batch.label).clamp(max=len(self.labels) - 1)
+        place = torch.searchsorted(self.labels, batch.label).clamp(max=len(self.labels) - 1)
+        # -100 is what cross_entropy leaves out: a class that training did not have
+        target = torch.where(self.labels[place] == batch.label, place, -100)
         right = self.labels[logits.argmax(1)] == batch.label
         logged = {"val/loss": F.cross_entropy(logits, target), "val/accuracy": right.float().mean()}
         self.log_dict(logged, batch_size=len(right), sync_dist=True)
@@ -187,7 +189,8 @@ class FineTuned(EncoderClassifier):
         encoder: Where it starts; the module itself is trained.
         labels: The classes.
         optimizer: AdamW with a learning rate of 1e-3 and a weight decay of 1e-2 if None.
-        dropout: Probability with which units of every layer of the encoder are left out in training, in [0, 1).
+        dropout: Probability with which units of every layer that `encode_layers` gives are left out in training, in
+            [0, 1).
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
 
     Raises:

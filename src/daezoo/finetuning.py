@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -57,7 +57,8 @@ def parser() -> Parser:
     parser.add_argument("--patience", type=int, default=20, help="Epochs without a better validation accuracy.")
     parser.add_argument("--seed", type=int, default=0, help="Of order, noise, dropout and the classifier.")
     parser.add_argument("--scratch", type=bool, default=True, help="Also train the same network without pretraining.")
-    parser.add_argument("--precision", type=str | None, help="Of the training, as for Trainer; bf16 where it is fast.")
+    precisions = Literal["32-true", "bf16-mixed", "16-mixed"] | None
+    parser.add_argument("--precision", type=precisions, help="Of the training; bf16-mixed where a CPU is fast in it.")
     parser.add_argument("--runs", type=str, default="runs", help="Folder that holds the run folders.")
     parser.add_argument("--name", type=str | None, help="Name of the run folder; the next integer if not given.")
     parser.add_argument("--json", action="store_true", help="Print the summary as JSON instead of a table.")
@@ -99,6 +100,13 @@ def accuracy(model: FineTuned, data: DenoisingDataModule) -> tuple[float, tuple[
     return accuracy_of(torch.cat(predicted), torch.cat(labels))
 
 
+def classifier(encoder: DenoisingAutoencoder, data: DenoisingDataModule, options: Namespace) -> FineTuned:
+    """The classifier that options describe, on an encoder, for the classes of the training split."""
+    labels = classes_of(data.splits["train"]).unique().tolist()
+    optimizer = AdamW(options.lr, options.weight_decay)
+    return FineTuned(encoder, labels, optimizer, options.dropout, options.label_smoothing)
+
+
 def train(encoder: DenoisingAutoencoder, data: DenoisingDataModule, options: Namespace, folder: Path) -> dict[str, Any]:
     """Train a classifier on an encoder, and measure the best of its epochs on the test split, once.
 
@@ -112,9 +120,7 @@ def train(encoder: DenoisingAutoencoder, data: DenoisingDataModule, options: Nam
         `accuracy`, its 95 % `interval` and `error` on the test split, `valid_accuracy`, `epochs`, `seconds`.
     """
     L.seed_everything(options.seed, verbose=False)
-    labels = classes_of(data.splits["train"]).unique().tolist()
-    optimizer = AdamW(options.lr, options.weight_decay)
-    model = FineTuned(encoder, labels, optimizer, options.dropout, options.label_smoothing).train()
+    model = classifier(encoder, data, options).train()
     recorder = RunRecorder(every_n_steps=sys.maxsize)
     recorder.folder = folder
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor="val/accuracy", mode="max", save_weights_only=True)
@@ -125,7 +131,7 @@ def train(encoder: DenoisingAutoencoder, data: DenoisingDataModule, options: Nam
     trainer = L.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision=options.precision or default_precision(device.type),  # type: ignore[arg-type]
+        precision=options.precision,
         max_epochs=options.max_epochs,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
@@ -135,7 +141,11 @@ def train(encoder: DenoisingAutoencoder, data: DenoisingDataModule, options: Nam
         enable_model_summary=False,
         enable_progress_bar=False,
     )
-    trainer.fit(model, datamodule=data)
+    try:
+        trainer.fit(model, datamodule=data)
+    except SystemExit:  # Lightning's answer to Ctrl-C, and to SIGTERM
+        print(f"Interrupted. A fine-tuning cannot go on; {folder.parent} is not finished.", file=sys.stderr)
+        raise SystemExit(130) from None
     model.load_state_dict(read(Path(best.best_model_path))["state_dict"])
     right, interval = accuracy(model.to(device), data)
     return {
@@ -156,14 +166,17 @@ def run(args: list[str]) -> None:
     """
     quieten()
     options = parse(parser(), args)
-    if min(options.max_epochs, options.patience) < 1:
+    if min(options.max_epochs, options.patience, options.seed + 1) < 1:
         raise ValueError(
-            f"max_epochs and patience must be at least 1, got {options.max_epochs} and {options.patience}."
+            f"max_epochs and patience must be at least 1 and the seed at least 0, got {options.max_epochs}, "
+            f"{options.patience} and {options.seed}."
         )
     target = open_target(options)
     data, path = target.data, target.path
+    options.corruption = options.corruption or Masking(0.25)
+    options.precision = options.precision or default_precision(torch.device(options.device).type)
     data.seed = options.seed
-    data.corruption, data.evaluation_corruption = options.corruption or Masking(0.25), Clean()
+    data.corruption, data.evaluation_corruption = options.corruption, Clean()
     data.augmentation = []
     _, classes = numbered_classes(data)
     if options.labels_per_class is not None:
@@ -172,8 +185,11 @@ def run(args: list[str]) -> None:
     data.batch_size = min(data.batch_size, len(split))
     if len(split) < SHORTEST * data.batch_size:
         data.splits["train"] = Subset(split, torch.arange(len(split)), SHORTEST * data.batch_size)
+    classifier(target.model, data, options)  # which says what is wrong with them before anything is written
+    if not all(part.isfinite().all() for part in target.model.parameters()):
+        raise ValueError(f"The weights of {target.name} are not all finite: its training went wrong.")
     kind = type(target.model).__name__.removesuffix("DAE").lower()
-    folder = runs.claim(Path(options.runs) / f"finetune-{kind}-{target.data_name}", options.name)
+    folder = runs.claim(Path(options.runs) / f"finetune-{kind}-{target.data_name}", options.name, "or delete it")
     lock = runs.lock(folder)
     described = {key: plain(value) for key, value in vars(options).items() if key not in ("data", "json")}
     described |= {"target": str(path.resolve()), "data": plain(dict(data.hparams))}
@@ -192,6 +208,8 @@ def run(args: list[str]) -> None:
         "seed": options.seed,
         "samples": {name: len(data.splits[name]) for name in SPLITS},
         "protocol": PROTOCOL,
+        "device": options.device,
+        "precision": options.precision,
         "commit": runs.commit(),
     } | results
     runs.write_summary(folder, summary)

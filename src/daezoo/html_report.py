@@ -33,7 +33,7 @@ from daezoo.evaluation.features import EXAMINED, LEVELS, layer_codes
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
 from daezoo.evaluation.target import Target, open_target, parse, target_parser
 from daezoo.files import write_text
-from daezoo.report import PROBE_PROTOCOL
+from daezoo.report import probe_protocol
 from daezoo.runs import summary_of
 
 INK = "#010203"
@@ -67,6 +67,8 @@ def run(args: list[str]) -> None:
         help="Test samples, evenly spread, in the map of codes and the noise curve.",
     )
     options = parse(parser, args)
+    if options.out is not None and Path(options.out).is_dir():
+        raise ValueError(f"--out is the file to write, but {options.out} is a folder.")
     if options.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {options.samples}.")
     target = open_target(options)
@@ -346,10 +348,9 @@ def _accuracies(result: Mapping[str, Any]) -> str:
             interval = layer["interval" if key == "accuracy" else f"{key}_interval"]
             rows.append((name, *_percent(layer[key], interval), layer["layer"], layer["features"]))
     rows.append(("raw pixels", *_percent(result["raw_pixels"], result["raw_pixels_interval"]), "", ""))
-    picked = ", ".join(format(layer["strength"], ".2g") for layer in result["layers"])
     tested = f"{result['samples']['test']:,} test samples, {result['classes']} classes"
     text = f"{result['model']} on {result['data']}: {tested}."
-    protocol = f"{PROBE_PROTOCOL.format(**result['samples'])}; lambda {picked}."
+    protocol = f"{probe_protocol(result)}."
     head = ("classifier", "accuracy (%)", "95 % interval", "layer", "features")
     return _paragraph(text) + _table(head, rows) + _protocol(protocol)
 

@@ -11,7 +11,7 @@ from daezoo.corruption import Corruption
 from daezoo.evaluation.restoration import PROTOCOL
 
 PROBE_PROTOCOL = (
-    "logreg-v1: codes of clean samples in float32, standardised on {train:,} training samples; multinomial logistic "
+    "{protocol}: codes of clean samples in float32, standardised on {train:,} training samples; multinomial logistic "
     "regression, L2 strength picked on {valid:,} validation samples, refitted on both; Wilson interval"
 )
 
@@ -41,6 +41,13 @@ def print_restoration(metrics: Mapping[str, float], model: str, samples: int, co
     print(f"{model}, {samples:,} test samples, {corruption}")
     Console().print(table)
     print(PROTOCOL)
+
+
+def probe_protocol(result: Mapping[str, Any]) -> str:
+    """The protocol of a probe, with the strengths that were picked; of a result as `judge` returns it."""
+    names = ", ".join(dict.fromkeys(layer["protocol"] for layer in result["layers"]))
+    strengths = ", ".join(f"{layer['strength']:.2g}" for layer in result["layers"])
+    return f"{PROBE_PROTOCOL.format(protocol=names, **result['samples'])}; strength {strengths}"
 
 
 def print_probe(result: Mapping[str, Any]) -> None:
@@ -76,8 +83,7 @@ def print_probe(result: Mapping[str, Any]) -> None:
             f"{saturated}, mean activation {codes['mean_activation']:.3g}; cosine of clean and noisy codes "
             f"({codes['corruption']}) {curve}; of different samples {codes['cosine_between_samples']:.3f}"
         )
-    strengths = ", ".join(f"{layer['strength']:.2g}" for layer in result["layers"])
-    print(f"{PROBE_PROTOCOL.format(**samples)}; strength {strengths}")
+    print(probe_protocol(result))
 
 
 def print_finetuning(summary: Mapping[str, Any]) -> None:

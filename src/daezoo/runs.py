@@ -10,8 +10,13 @@ from typing import Any
 from daezoo.files import to_json, write_text
 
 
-def claim(parent: Path, name: str | None) -> Path:
+def claim(parent: Path, name: str | None, way_on: str | None = None) -> Path:
     """Make a run folder that nobody else has: `name`, or the next free integer.
+
+    Args:
+        parent: Where.
+        name: Its name, or None.
+        way_on: What else can be done, in the error, if the name is taken; to resume the run if None.
 
     Raises:
         ValueError: If `name` is taken or no plain folder name.
@@ -24,9 +29,8 @@ def claim(parent: Path, name: str | None) -> Path:
         try:
             folder.mkdir()
         except FileExistsError:
-            raise ValueError(
-                f"The run folder {folder} exists. Choose another name, or go on with it: daezoo fit --resume {folder}"
-            ) from None
+            way_on = way_on or f"or go on with it: daezoo fit --resume {folder}"
+            raise ValueError(f"The run folder {folder} exists. Choose another name, {way_on}") from None
         return folder
     taken = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()]
     number = max(taken, default=0)

@@ -319,6 +319,8 @@ def resume_arguments(folder: Path, others: list[str]) -> list[str] | None:
     config = folder / "config.yaml"
     if not config.is_file():
         raise ValueError(f"{folder} is no run folder: there is no file {config}.")
+    if "trainer" not in (yaml.safe_load(config.read_text()) or {}):
+        raise ValueError(f"{folder} is no run of daezoo fit, so it cannot be resumed.")
     strange = [other for other in others if other.startswith("-") and not other.startswith("--trainer.")]
     if strange:
         raise ValueError(

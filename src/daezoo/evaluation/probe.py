@@ -214,6 +214,7 @@ def judge(target: Target, layer: str = "last", k: int = 20, known: dict[str, Pro
         "target": target.name,
         "model": type(model).__name__,
         "data": type(data).__name__,
+        "data_arguments": {name: value for name, value in samples.items() if not name.startswith("_")},
         "samples": {name: len(values) for name, values in labels.items()},
         "classes": classes,
         "protocol": last["protocol"],

@@ -101,7 +101,10 @@ def open_target(options: Namespace) -> Target:
     """
     path = locate(options.target)
     checkpoint = read(path)
-    model = load_model(path, checkpoint).to(options.device)
+    try:
+        model = load_model(path, checkpoint).to(options.device)
+    except RuntimeError as error:  # of torch, about a device that is not there
+        raise ValueError(f"--device {options.device} cannot be used: {str(error).splitlines()[0]}") from None
     data = options.data or own_data(path, checkpoint, options.root)
     if options.data and data.hparams["corruption"] is None and "datamodule_hyper_parameters" in checkpoint:
         own = own_data(path, checkpoint, None)  # other data, the same noise
@@ -109,6 +112,8 @@ def open_target(options: Namespace) -> Target:
         if data.hparams["evaluation_corruption"] is None:
             data.evaluation_corruption = own.evaluation_corruption
     if options.batch_size is not None:
+        if options.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {options.batch_size}.")
         data.batch_size = options.batch_size
     seed = checkpoint.get("datamodule_hyper_parameters", {}).get("seed", 0)
     data.prepare_data()

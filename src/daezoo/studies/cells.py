@@ -18,6 +18,9 @@ from daezoo.evaluation import probe_command
 from daezoo.evaluation.probe import Probe
 from daezoo.files import write_text
 
+NEIGHBOURS = 20
+"""k of the kNN classifier."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -78,10 +81,10 @@ class Cell:
         return self.key | (self._tuned(run, folder) if self.finetune else self._probed(run, known))
 
     def _probed(self, run: Path, known: dict[str, Probe]) -> dict[str, Any]:
-        if not list(run.glob(f"probe-*-{self.layer}.json")):
+        found = run / f"probe-{self.data}-{self.layer}.json"
+        if not (found.is_file() and json.loads(found.read_text())["k"] == NEIGHBOURS):
             print("daezoo probe", run, "--layer", self.layer, flush=True)
-            probe_command.run([str(run), "--layer", self.layer], known)
-        (found,) = run.glob(f"probe-*-{self.layer}.json")
+            probe_command.run([str(run), "--layer", self.layer, "--k", str(NEIGHBOURS)], known)
         probe, summary = json.loads(found.read_text()), json.loads((run / "summary.json").read_text())
         return {
             "protocol": probe["protocol"],
