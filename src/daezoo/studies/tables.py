@@ -63,19 +63,11 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def features(rows: Rows) -> str:
     """Section of the study `features`."""
     shares = {"accuracy": "accuracy", "untrained": "untrained", "raw_pixels": "raw pixels", "knn": "kNN"}
-    lines = [
-        [
-            data,
-            model,
-            *variant,
-            one[0]["protocol"],
-            one[0]["features"],
-            *(spread(one, n) for n in shares),
-            str(len(one)),
-        ]
-        for (data, model, *variant), one in grouped(rows, "data", "model", "variant", "layer").items()
-    ]
-    head = ["data", "model", "variant", "layer", "protocol", "features", *shares.values(), "seeds"]
+    lines = []
+    for (data, model, variant, protocol), one in grouped(rows, "data", "model", "variant", "protocol").items():
+        name = f"{model} ({variant})" if variant else model
+        lines.append([data, name, protocol, one[0]["features"], *(spread(one, n) for n in shares), str(len(one))])
+    head = ["data", "model", "protocol", "features", *shares.values(), "seeds"]
     return FEATURES + "\n" + table(head, lines)
 
 
@@ -95,7 +87,8 @@ def corruptions(rows: Rows) -> str:
         for (kind, level), one in grouped([row | split(row) for row in rows], "kind", "level").items()
     ]
     text = CORRUPTIONS + "\n" + table(["corruption", "level", "probe", "kNN", "effective rank"], lines)
-    base = ", ".join(f"{label} {spread(rows, name)}" for name, label in BASELINES.items())
+    seeds = list({row["seed"]: row for row in rows}.values())  # each seed's baselines are those of all its rows
+    base = ", ".join(f"{label} {spread(seeds, name)}" for name, label in BASELINES.items())
     return f"{text}\nThe same probe without training: {base}.\n"
 
 
