@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from daezoo.batch import Batch
 from daezoo.checkpoint import locate, read, rebuild
 from daezoo.data.base import to_unit
-from daezoo.evaluation.features import layer_codes
+from daezoo.evaluation.features import scale_of
 from daezoo.models import DenoisingAutoencoder
 from daezoo.models.base import is_recorded, pooled
 from daezoo.optim import AdamW, Optimizer
@@ -161,13 +161,13 @@ class LinearProbe(EncoderClassifier):
         mean, square = total / len(split)
         deviation = (square - mean.square()).clamp(min=0).sqrt()
         self.mean.copy_(mean)
-        self.scale.copy_(torch.where(deviation > 1e-6 * mean.abs() + 1e-12, deviation, 1.0))
+        self.scale.copy_(scale_of(deviation, mean))
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
         """The code of clean samples, in float32 whatever the trainer's precision: (batch, code)."""
         with torch.autocast(x.device.type, enabled=False):
-            return layer_codes(self.encoder, x)[-1]
+            return self.encoder.encode(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of samples (batch, *shape): (batch, classes)."""

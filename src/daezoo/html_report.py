@@ -33,7 +33,7 @@ from daezoo.evaluation.features import EXAMINED, LEVELS, layer_codes
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
 from daezoo.evaluation.target import Target, open_target, parse, target_parser
 from daezoo.files import write_text
-from daezoo.report import probe_protocol
+from daezoo.report import percent, probe_protocol
 from daezoo.runs import summary_of
 
 INK = "#010203"
@@ -346,17 +346,13 @@ def _accuracies(result: Mapping[str, Any]) -> str:
         compared[f"codes, kNN (cosine, k={result['k']})"] = "knn"
         for name, key in compared.items():
             interval = layer["interval" if key == "accuracy" else f"{key}_interval"]
-            rows.append((name, *_percent(layer[key], interval), layer["layer"], layer["features"]))
-    rows.append(("raw pixels", *_percent(result["raw_pixels"], result["raw_pixels_interval"]), "", ""))
+            rows.append((name, *percent(layer[key], interval), layer["layer"], layer["features"]))
+    rows.append(("raw pixels", *percent(result["raw_pixels"], result["raw_pixels_interval"]), "", ""))
     tested = f"{result['samples']['test']:,} test samples, {result['classes']} classes"
     text = f"{result['model']} on {result['data']}: {tested}."
     protocol = f"{probe_protocol(result)}."
     head = ("classifier", "accuracy (%)", "95 % interval", "layer", "features")
     return _paragraph(text) + _table(head, rows) + _protocol(protocol)
-
-
-def _percent(accuracy: float, interval: Sequence[float]) -> tuple[str, str]:
-    return f"{100 * accuracy:.2f}", f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}"
 
 
 def _numbers(result: Mapping[str, Any], number: int) -> str:

@@ -1,7 +1,7 @@
 """The tables that commands print."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -71,8 +71,8 @@ def print_probe(result: Mapping[str, Any]) -> None:
             ("", f"codes, kNN (cosine, k={result['k']})", layer["knn"], layer["knn_interval"]),
         ]
         for number, name, accuracy, interval in rows:
-            table.add_row(number, str(layer["features"]) if number else "", name, *_percent(accuracy, interval))
-    table.add_row("", "", "raw pixels", *_percent(result["raw_pixels"], result["raw_pixels_interval"]))
+            table.add_row(number, str(layer["features"]) if number else "", name, *percent(accuracy, interval))
+    table.add_row("", "", "raw pixels", *percent(result["raw_pixels"], result["raw_pixels_interval"]))
     Console().print(table)
     for layer in result["layers"]:
         codes = layer["codes"]
@@ -104,13 +104,14 @@ def print_finetuning(summary: Mapping[str, Any]) -> None:
         if name in summary:
             one = summary[name]
             low, high = one["interval"]
-            error, between = _percent(one["error"], (1 - high, 1 - low))
+            error, between = percent(one["error"], (1 - high, 1 - low))
             table.add_row(label, error, between, f"{100 - 100 * one['valid_accuracy']:.2f}", str(one["epochs"]))
     Console().print(table)
     print(summary["protocol"])
 
 
-def _percent(accuracy: float, interval: tuple[float, float]) -> tuple[str, str]:
+def percent(accuracy: float, interval: Sequence[float]) -> tuple[str, str]:
+    """A share and its interval, in %."""
     return f"{100 * accuracy:.2f}", f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}"
 
 

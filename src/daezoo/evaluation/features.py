@@ -1,6 +1,6 @@
 """Features of clean samples, and what can be said of them without labels."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,16 +17,9 @@ LEVELS = (0.1, 0.25, 0.5, 0.75, 1.0)
 """Noise levels of the invariance curve."""
 
 
-class Labelled(NamedTuple):
-    """Features and classes of the samples of a split.
-
-    Attributes:
-        features: (N, D) float32.
-        labels: (N,) int64, numbered 0..classes - 1 by the training split; -1 for a class that has no training sample.
-    """
-
-    features: Tensor
-    labels: Tensor
+def scale_of(deviation: Tensor, mean: Tensor) -> Tensor:
+    """What features are divided by: their deviation, or 1 where they do not vary, up to rounding; (D,)."""
+    return torch.where(deviation > 1e-6 * mean.abs() + 1e-12, deviation, torch.ones_like(deviation))
 
 
 def layer_codes(model: DenoisingAutoencoder, x: Tensor) -> list[Tensor]:

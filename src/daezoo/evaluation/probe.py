@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from daezoo.data.base import SPLITS, DenoisingDataModule
-from daezoo.evaluation.features import describe, extract, numbered_classes
+from daezoo.evaluation.features import describe, extract, numbered_classes, scale_of
 from daezoo.evaluation.logreg import Linear, logistic_regression, nearest_neighbours
 from daezoo.evaluation.target import Target
 from daezoo.models import DenoisingAutoencoder
@@ -89,9 +89,8 @@ def linear_probe(train: Part, valid: Part, test: Part, classes: int, strengths: 
         classes: Number of classes.
         strengths: The grid, from the strongest.
     """
-    mean, scale = train.features.mean(0), train.features.std(0, correction=0)
-    # a unit that does not vary, up to rounding, says nothing
-    scale = torch.where(scale > 1e-6 * mean.abs() + 1e-12, scale, torch.ones_like(scale))
+    mean = train.features.mean(0)
+    scale = scale_of(train.features.std(0, correction=0), mean)
     both = torch.cat([(part.features - mean) / scale for part in (train, valid)])
     labels = torch.cat([train.labels, valid.labels])
     fitted, held_out = both.split([len(train.labels), len(valid.labels)])
