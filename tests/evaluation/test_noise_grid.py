@@ -15,8 +15,8 @@ from daezoo.data.base import SPLITS
 from daezoo.evaluation.features import extract, numbered_classes
 from daezoo.evaluation.noise_grid import Run, conditions, fit_linear, judge, level_of
 from daezoo.evaluation.noise_grid_command import run, to_csv
-from daezoo.evaluation.noise_grid_figures import pictures
-from daezoo.evaluation.probe import Part, linear_probe
+from daezoo.evaluation.noise_grid_figures import pictures, print_tables
+from daezoo.evaluation.probe import Part, linear_probe, protocol_of
 from daezoo.schedule import Uniform
 
 
@@ -77,7 +77,7 @@ def test_baselines_of_data_without_labels(arrays):
         assert mse["linear", *condition[:2]] < mse["identity", *condition[:2]]
     assert mse["linear", "Masking", 0.0] < 1e-9
     written = list(csv.DictReader(to_csv(rows).splitlines()))
-    assert {row["probe_accuracy"] for row in written} == {""}
+    assert {(row["probe_accuracy"], row["probe"]) for row in written} == {("", "")}
     assert {row["psnr"] for row in written if row["denoiser"] == "identity" and row["test_level"] == "0.0"} == {"inf"}
     for figure in pictures(rows, tested, "ArraysData").values():
         assert len(figure.axes) == 4  # mse and psnr, each with its scale
@@ -132,6 +132,21 @@ def test_the_model_is_left_as_it_was_and_its_clean_probe_is_the_linear_probe():
         parts = [Part(extract(encoder, data.splits[one], torch.device("cpu"))[-1], labels[one]) for one in SPLITS]
         (got,) = (row.probe_accuracy for row in rows if row.denoiser == name and row.test_level == 0)
         assert got == linear_probe(*parts, classes).accuracy
+
+
+def test_the_probe_of_feature_maps_is_named_with_their_pooling(capsys):
+    model, data = build("conv")
+    data.setup()
+    tested = conditions([Masking(0.25)])
+    rows, _ = judge([Run("mine", model.eval(), Masking(0.25), 0)], data, tested, samples=20)
+    assert {(row.denoiser, row.probe) for row in rows} == {
+        ("ConvDAE", protocol_of(model, len(model.encode_layers(torch.zeros(1, *model.shape))) - 1)),
+        ("identity", "logreg-v1"),
+        ("linear", "logreg-v1"),
+    }
+    assert {row.probe for row in rows if row.denoiser == "ConvDAE"} == {"logreg-v1-avg4x4"}
+    print_tables(rows, tested)
+    assert "logreg-v1-avg4x4, logreg-v1" in " ".join(capsys.readouterr().out.split())
 
 
 def test_runs_in_a_folder_make_one_tidy_table_and_heat_maps(daezoo_command, workplace, capsys):

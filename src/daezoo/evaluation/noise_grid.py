@@ -15,7 +15,7 @@ from daezoo.checkpoint import load_model, locate, read
 from daezoo.corruption import Clean, Corruption
 from daezoo.data.base import SPLITS, DenoisingDataModule, rows_at_once
 from daezoo.evaluation.features import extract, layer_codes, numbered_classes
-from daezoo.evaluation.probe import TRAINING, Part, Probe, accuracy_of, linear_probe
+from daezoo.evaluation.probe import PROTOCOL, TRAINING, Part, Probe, accuracy_of, linear_probe, protocol_of
 from daezoo.evaluation.restoration import evaluate
 from daezoo.evaluation.target import own_data
 from daezoo.models import DenoisingAutoencoder
@@ -76,6 +76,7 @@ class Row(NamedTuple):
         psnr: In dB.
         probe_accuracy: Of a probe fitted on clean codes, on codes of noisy test samples, in [0, 1].
         samples: Test samples.
+        probe: Protocol of the probe, which says how feature maps are pooled.
     """
 
     denoiser: str
@@ -89,6 +90,7 @@ class Row(NamedTuple):
     psnr: float
     probe_accuracy: float | None
     samples: int
+    probe: str | None
 
 
 @dataclass(frozen=True)
@@ -357,10 +359,14 @@ def judge(
         for one in runs
     ]
     names = [*who, *((name, "", None, "", "") for name in BASELINES[: 1 + narrow])]
+    protocols = [*(protocol_of(one.model, -1) for one in runs), *(PROTOCOL for _ in BASELINES[: 1 + narrow])]
     found: list[Row] = []
     known: dict[str, list[tuple[float, float, float | None]]] = {}  # the clean input is the same for every type
     for number, (kind, level, corruption) in enumerate(tested, 1):
         say(f"condition {number} of {len(tested)}: {corruption}")
         values = known[str(corruption)] = known.get(str(corruption)) or measured(corruption)
-        found += [Row(*name, kind, level, *value, len(rows)) for name, value in zip(names, values, strict=True)]
+        found += [
+            Row(*name, kind, level, *value, len(rows), protocol if value[-1] is not None else None)
+            for name, value, protocol in zip(names, values, protocols, strict=True)
+        ]
     return found, notes

@@ -8,7 +8,6 @@ from pathlib import Path
 from daezoo.errors import Parser
 from daezoo.evaluation.noise_grid import Row, conditions, judge, open_runs
 from daezoo.evaluation.noise_grid_figures import pictures, print_tables
-from daezoo.evaluation.probe import PROTOCOL
 from daezoo.evaluation.target import add_data_arguments, parse
 from daezoo.figures import save
 from daezoo.files import to_json, write_text
@@ -50,7 +49,7 @@ def run(args: list[str]) -> None:
         save(figure, folder / name)
     files = [str(folder / name) for name in ("noise_grid.csv", *figures)]
     if options.json:
-        described = {"data": type(data).__name__, "probe": PROTOCOL, "notes": notes, "files": files}
+        described = {"data": type(data).__name__, "notes": notes, "files": files}
         print(to_json(described | {"rows": [row._asdict() for row in rows]}))
         return
     print_tables(rows, tested)

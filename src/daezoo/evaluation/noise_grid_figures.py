@@ -195,11 +195,12 @@ def print_tables(rows: Sequence[Row], tested: Sequence[Condition]) -> None:
     """Print mse and probe accuracy, a table for each type of test noise."""
     lines = averaged(rows)
     several = len({line.denoiser for line in lines if line.runs}) > 1
-    probed = rows[0].probe_accuracy is not None
+    probed = ", ".join(dict.fromkeys(row.probe for row in rows if row.probe is not None))
     for kind in dict.fromkeys(one.kind for one in tested):
         levels = [one.level for one in tested if one.kind == kind]
         table = Table(
-            title=f"tested with {kind}: mse{' and probe accuracy (%)' if probed else ''}", title_justify="left"
+            title=f"tested with {kind}: mse{f' and probe accuracy (%, {probed})' if probed else ''}",
+            title_justify="left",
         )
         table.add_column("trained with", overflow="fold")
         for level in levels:

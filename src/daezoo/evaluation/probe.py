@@ -122,12 +122,12 @@ def chosen_layers(layer: str, count: int) -> list[int]:
 
 
 def protocol_of(model: DenoisingAutoencoder, layer: int) -> str:
-    """The protocol's name for a layer, from 0; for feature maps it says how they are pooled."""
+    """The protocol's name for a layer, from 0 or, as -1, the last; for feature maps it says how they are pooled."""
     with torch.inference_mode():
         maps = model.encode_layers(torch.zeros(1, *model.shape, device=model.device))
     if maps[layer].ndim == 4:
         return f"{PROTOCOL}-avg{GRID}x{GRID}"
-    return f"{PROTOCOL}-{model.code_pooling}" if layer == len(maps) - 1 and model.code_pooling else PROTOCOL
+    return f"{PROTOCOL}-{model.code_pooling}" if maps[layer] is maps[-1] and model.code_pooling else PROTOCOL
 
 
 def judge(target: Target, layer: str = "last", k: int = 20, known: dict[str, Probe] | None = None) -> dict[str, Any]:
