@@ -61,5 +61,5 @@ class ConvDAE(DenoisingAutoencoder):
         return self.network.decode(self.network.encode(noisy))
 
     def filters(self) -> Tensor:
-        """The first layer's kernels, (channels[0], C, 3, 3)."""
+        """The first layer's kernels, (channels[0], C, kernel, kernel)."""
         return self.network.get_parameter("encoder.0.weight").detach()
