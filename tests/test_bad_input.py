@@ -188,7 +188,7 @@ BAD: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
     ),
     "stacked with wrong epochs": (
         fit("stacked", "digits", lambda: ["--trainer.max_epochs", "7"]),
-        ["55", "7", "max_epochs", "epochs_per_layer"],
+        ["100", "7", "max_epochs", "epochs_per_layer"],
     ),
     "batch larger than the data": (
         fit("vanilla", "digits", lambda: ["--data.batch_size", "5000"]),
