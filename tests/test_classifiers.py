@@ -1,6 +1,7 @@
 """Classifiers on an encoder, in training by Lightning."""
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 from conftest import build, whole
 from daezoo.classifiers import FineTuned, LinearProbe, load_classifier
 from daezoo.corruption import Clean
-from daezoo.data import DigitsData
+from daezoo.data import ArraysData, DigitsData
 from daezoo.evaluation.features import extract
 from daezoo.evaluation.probe import Part, linear_probe
 from daezoo.optim import AdamW
@@ -132,11 +133,45 @@ def test_a_classifier_is_loaded_as_it_was(tmp_path):
     assert torch.equal(load_classifier(tmp_path / "it.ckpt")(x), classifier.eval()(x))
 
 
+def test_a_streaming_probe_is_loaded_as_it_was(tmp_path):
+    encoder, data = build("vanilla", hidden=[16])
+    data.setup()
+    probe = LinearProbe(encoder, range(10))
+    runner = trainer(1, limit_train_batches=1, limit_val_batches=1)
+    runner.fit(probe, datamodule=data)
+    runner.save_checkpoint(tmp_path / "it.ckpt")
+    x = torch.rand(5, 1, 8, 8)
+    assert torch.equal(load_classifier(tmp_path / "it.ckpt")(x), probe.eval()(x))
+
+
+@pytest.mark.parametrize(("labels", "said"), [(range(9), "of class 9"), ([0, 2, 4, 9], "of class [135678]")])
+def test_samples_of_other_classes_are_no_training_samples(labels, said):
+    encoder, data = build("vanilla", hidden=[16])
+    with pytest.raises(ValueError, match=said):
+        trainer(1).fit(LinearProbe(encoder, labels), datamodule=data)
+
+
+def test_samples_without_labels_are_no_training_samples(tmp_path):
+    np.savez(tmp_path / "bare.npz", train_images=np.zeros((60, 8, 8)), test_images=np.zeros((9, 8, 8)))
+    encoder, _ = build("vanilla", hidden=[16])
+    data = ArraysData(str(tmp_path / "bare.npz"), batch_size=8)
+    with pytest.raises(ValueError, match="of class -1"):
+        trainer(1).fit(FineTuned(encoder, range(10)), datamodule=data)
+
+
+def test_a_streaming_probe_needs_a_data_module_of_daezoo():
+    encoder, _ = build("vanilla", hidden=[16])
+    probe = LinearProbe(encoder, range(10))
+    probe._trainer = trainer(1)
+    with pytest.raises(ValueError, match="datamodule="):
+        probe.on_fit_start()
+
+
 def test_a_denoiser_is_no_classifier(tmp_path):
     encoder, data = build("vanilla", hidden=[16])
     data.setup()
     runner = trainer(1, limit_train_batches=1, limit_val_batches=1)
     runner.fit(encoder, datamodule=data)
     runner.save_checkpoint(tmp_path / "it.ckpt")
-    with pytest.raises(ValueError, match="holds no fine-tuned classifier"):
+    with pytest.raises(ValueError, match="holds no classifier"):
         load_classifier(tmp_path / "it.ckpt")

@@ -85,10 +85,10 @@ def layer(number: int, levels: tuple[float | None, ...] = (0.1, 0.5)) -> dict:
     return named | measured | {"knn": 0.97, "knn_interval": [0.96, 0.98], "codes": codes}
 
 
-def probe(*layers: dict) -> str:
+def probe(*layers: dict, step: int = 0) -> str:
     known = {"model": "VanillaDAE", "data": "DigitsData", "samples": {"train": 1257, "valid": 180, "test": 360}}
     raw = {"raw_pixels": 0.94, "raw_pixels_interval": [0.92, 0.96]}
-    return json.dumps(known | raw | {"classes": 10, "k": 20, "layers": layers})
+    return json.dumps(known | raw | {"classes": 10, "k": 20, "layers": layers, "step": step})
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,8 @@ def vectors(train: int = 60, test: int = 2) -> list[str]:
 
 
 def test_a_page_has_every_section_and_is_the_same_twice(folder, capsys):
-    (folder / "probe-digits-last.json").write_text(probe(layer(1)))
+    step = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    (folder / "probe-digits-last.json").write_text(probe(layer(1), step=step))
     config = folder / "config.yaml"
     config.write_text("".join(line for line in config.read_text().splitlines(True) if not line.startswith("#")))
     capsys.readouterr()
@@ -138,6 +139,7 @@ def test_a_page_has_every_section_and_is_the_same_twice(folder, capsys):
     assert set(SECTIONS) < one.ids
     assert {"html", "main", "nav", "h1", "table", "svg", "img"} <= set(one.tags)
     assert "denoised" in one.words["results"]
+    assert "probe again" not in one.words["linear-probe"]
     assert PROTOCOL in one.words["results"]
     assert PROTOCOL in one.words["noise"]
     assert "daezoo fit --config runs/vanilla-digits/1/config.yaml" in one.words["configuration"]
@@ -190,6 +192,7 @@ def test_damaged_files_are_said_in_the_page(folder):
     assert "probe-cut.json is damaged" in one.words["linear-probe"]
     assert "probe-other.json is damaged" in one.words["features"]
     assert one.words["linear-probe"].count("codes before training") == 3
+    assert one.words["linear-probe"].count("This is of training step 0") == 2
 
 
 def test_vectors_without_labels_of_which_two_make_no_map_and_three_do(fit):

@@ -108,8 +108,8 @@ def load_model(path: Path, checkpoint: dict[str, Any]) -> DenoisingAutoencoder:
     Raises:
         ValueError: If class, arguments or weights do not fit.
     """
-    if {"encoder", "labels"} <= checkpoint["hyper_parameters"].keys():
-        raise ValueError(f"{path} is a fine-tuned classifier, for daezoo.classifiers.load_classifier.")
+    if "classifier" in checkpoint["hyper_parameters"]:
+        raise ValueError(f"{path} is a classifier, for daezoo.classifiers.load_classifier.")
     model = rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder)
     try:
         model.load_state_dict(checkpoint["state_dict"], strict=True)

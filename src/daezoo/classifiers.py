@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from daezoo.batch import Batch
 from daezoo.checkpoint import locate, read, rebuild
-from daezoo.data.base import to_unit
+from daezoo.data.base import DenoisingDataModule, rows_at_once, to_unit
 from daezoo.evaluation.features import scale_of
+from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 from daezoo.models.base import is_recorded, pooled
 from daezoo.optim import AdamW, Optimizer
@@ -51,7 +52,8 @@ class EncoderClassifier(L.LightningModule, ABC):
         self.labels: Tensor
         self.register_buffer("labels", known)
         # plain data, from which `load_classifier` builds the encoder
-        self.save_hyperparameters({"encoder": dict(encoder.hparams), "labels": known.tolist()})
+        kind = type(self).__name__
+        self.save_hyperparameters({"classifier": kind, "encoder": dict(encoder.hparams), "labels": known.tolist()})
         with torch.inference_mode():
             width = encoder.encode(torch.zeros(1, *encoder.shape, device=encoder.device)).shape[1]
         self.head = nn.Linear(width, len(known))
@@ -65,8 +67,18 @@ class EncoderClassifier(L.LightningModule, ABC):
         return self.labels[self(to_unit(x)).argmax(1)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss on noisy samples."""
-        target = torch.searchsorted(self.labels, batch.label)
+        """The loss on noisy samples.
+
+        Raises:
+            ValueError: If a sample is of none of the classes, or has no label.
+        """
+        target = torch.searchsorted(self.labels, batch.label).clamp(max=len(self.labels) - 1)
+        unknown = batch.label[self.labels[target] != batch.label]
+        if len(unknown):
+            raise ValueError(
+                f"A classifier of {self.labels.tolist()} cannot be trained on a sample of class {int(unknown[0])}. "
+                "A sample without a label has class -1."
+            )
         loss = F.cross_entropy(self(batch.noisy), target, label_smoothing=self.label_smoothing)
         if is_recorded(self.trainer, batch_idx, self.trainer.global_step + 1):
             self.log("train/loss", loss.detach(), batch_size=len(target))
@@ -90,7 +102,6 @@ class EncoderClassifier(L.LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and one cycle of its learning rate."""
         optimizer = self.optimizer.build(self.trained())
-        assert self.trainer.max_epochs is not None
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.optimizer.lr, total_steps=steps + 1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
@@ -98,25 +109,6 @@ class EncoderClassifier(L.LightningModule, ABC):
     def trained(self) -> list[nn.Parameter]:
         """The parameters that are trained."""
         return list(self.parameters())
-
-
-def load_classifier(path: str | Path) -> "FineTuned":
-    """A fine-tuned classifier, in eval mode.
-
-    Args:
-        path: Its checkpoint, such as RUN/pretrained/checkpoints/best.ckpt.
-
-    Raises:
-        ValueError: If there is no such file, or it holds no fine-tuned classifier.
-    """
-    file = locate(path)
-    checkpoint = read(file)
-    known = checkpoint["hyper_parameters"]
-    if not {"encoder", "labels"} <= known.keys():
-        raise ValueError(f"{file} holds no fine-tuned classifier.")
-    model = FineTuned(rebuild(file, known["encoder"], DenoisingAutoencoder), known["labels"])
-    model.load_state_dict(checkpoint["state_dict"], strict=True)
-    return model.eval()
 
 
 class LinearProbe(EncoderClassifier):
@@ -151,11 +143,20 @@ class LinearProbe(EncoderClassifier):
 
     @torch.no_grad()
     def on_fit_start(self) -> None:
-        """Standardise by the training split, and train on its clean samples."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        """Standardise by the training split.
+
+        Raises:
+            ValueError: If the data is of no data module of daezoo.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, DenoisingDataModule):
+            raise ValueError(
+                "LinearProbe standardises by the training split of a data module of daezoo. Give one: "
+                "trainer.fit(probe, datamodule=…)."
+            )
         split = data.splits["train"]
         total = torch.zeros(2, self.head.in_features, dtype=torch.float64, device=self.device)
-        for rows in torch.arange(len(split)).split(512):
+        for rows in torch.arange(len(split)).split(rows_at_once(split[0].clean.numel(), 512)):
             codes = self.codes(to_unit(split.__getitems__(rows).clean.to(self.device))).double()
             total += torch.stack([codes.sum(0), codes.square().sum(0)])
         mean, square = total / len(split)
@@ -164,6 +165,7 @@ class LinearProbe(EncoderClassifier):
         self.scale.copy_(scale_of(deviation, mean))
 
     @torch.no_grad()
+    @exact_float32()
     def codes(self, x: Tensor) -> Tensor:
         """The code of clean samples, in float32 whatever the trainer's precision: (batch, code)."""
         with torch.autocast(x.device.type, enabled=False):
@@ -213,3 +215,24 @@ class FineTuned(EncoderClassifier):
     def forward(self, x: Tensor) -> Tensor:
         """The logits of samples (batch, *shape): (batch, classes)."""
         return self.head(pooled(self.encoder.encode_layers(x, self.dropout)[-1]).flatten(1))
+
+
+def load_classifier(path: str | Path) -> LinearProbe | FineTuned:
+    """A classifier, in eval mode, to `predict` with.
+
+    Args:
+        path: Its checkpoint, or a folder with checkpoints/best.ckpt, such as RUN/pretrained of a fine-tuning.
+
+    Raises:
+        ValueError: If there is no such file, or it holds no classifier.
+    """
+    file = Path(path)
+    file = locate(file / "checkpoints" / "best.ckpt" if file.is_dir() else file)
+    checkpoint = read(file)
+    known = checkpoint["hyper_parameters"]
+    kind = {kind.__name__: kind for kind in (LinearProbe, FineTuned)}.get(known.get("classifier"))
+    if kind is None:
+        raise ValueError(f"{file} holds no classifier of daezoo.")
+    model = kind(rebuild(file, known["encoder"], DenoisingAutoencoder), known["labels"])
+    model.load_state_dict(checkpoint["state_dict"], strict=True)
+    return model.eval()

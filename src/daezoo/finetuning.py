@@ -16,13 +16,13 @@ from daezoo import runs
 from daezoo.checkpoint import AtomicCheckpointIO, read
 from daezoo.classifiers import FineTuned
 from daezoo.corruption import Clean, Corruption, Masking
-from daezoo.data.base import SPLITS, DenoisingDataModule, Subset
+from daezoo.data.base import SPLITS, DenoisingDataModule, Subset, rows_at_once
 from daezoo.errors import Parser
 from daezoo.evaluation.features import classes_of, numbered_classes
 from daezoo.evaluation.probe import accuracy_of
 from daezoo.evaluation.target import open_target, parse, target_parser
 from daezoo.files import to_json, write_text
-from daezoo.hardware import default_precision
+from daezoo.hardware import default_precision, exact_float32
 from daezoo.hyperparameters import plain
 from daezoo.models import DenoisingAutoencoder
 from daezoo.optim import AdamW
@@ -89,11 +89,12 @@ def few_labels(data: DenoisingDataModule, classes: dict[str, Tensor], count: int
 
 
 @torch.inference_mode()
+@exact_float32()
 def accuracy(model: FineTuned, data: DenoisingDataModule) -> tuple[float, tuple[float, float]]:
     """Accuracy on the clean test split and its 95 % interval, in float32."""
     model.eval()
     test, predicted, labels = data.splits["test"], [], []
-    for rows in torch.arange(len(test)).split(512):
+    for rows in torch.arange(len(test)).split(rows_at_once(test[0].clean.numel(), 512)):
         sample = test.__getitems__(rows)
         predicted.append(model.predict(sample.clean.to(model.device)).cpu())
         labels.append(sample.label)
@@ -121,7 +122,7 @@ def train(encoder: DenoisingAutoencoder, data: DenoisingDataModule, options: Nam
     """
     L.seed_everything(options.seed, verbose=False)
     model = classifier(encoder, data, options).train()
-    recorder = RunRecorder(every_n_steps=sys.maxsize)
+    recorder = RunRecorder(every_n_steps=None)
     recorder.folder = folder
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor="val/accuracy", mode="max", save_weights_only=True)
     callbacks: list[Callback] = [recorder, best, EarlyStopping("val/accuracy", mode="max", patience=options.patience)]

@@ -1,5 +1,8 @@
 """What the processor can do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 
@@ -11,6 +14,13 @@ def cpu_features() -> frozenset[str]:
         "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
     }
     return frozenset(name for name, there in offered.items() if there)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Measure in this: convolutions on CUDA are in float32, not TF32, and by deterministic algorithms."""
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
 
 
 def default_precision(accelerator: str) -> str:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 import daezoo
 from daezoo import figures
-from daezoo.data.base import rows_at_once, to_unit
+from daezoo.data.base import rows_at_once, spread, to_unit
 from daezoo.evaluation.features import EXAMINED, LEVELS, layer_codes
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
 from daezoo.evaluation.target import Target, open_target, parse, target_parser
@@ -96,13 +96,12 @@ def render(target: Target, samples: int, other_data: bool = False) -> str:
     assert folder is not None
     place = folder.resolve()
     title = f"{type(model).__name__} on {target.data_name}: {place.parent.name}/{place.name}"
-    size = len(data.splits["test"])
-    rows = torch.linspace(0, size - 1, min(samples, size)).round().long()
+    rows = spread(len(data.splits["test"]), samples)
     summary, broken = _summary(folder)
     other = f"Reconstructions, noise and codes are of {target.data_name}, which is not what the run was trained on."
     other = _note(other) if other_data else ""
     with rc_context(_style(INK)):
-        probes, features = _probes(folder)
+        probes, features = _probes(folder, target.step)
         sections = {
             "Results": broken + other + _results(target, summary, other_data),
             "Configuration": _configuration(folder, summary),
@@ -259,7 +258,7 @@ def _codes(target: Target, rows: Tensor) -> str:
     """Maps of test samples' codes in two dimensions, coloured by class."""
     model, test = target.model, target.data.splits["test"]
     found, labels = [], []
-    for some in rows.split(min(512, rows_at_once(test[0].clean.numel()))):
+    for some in rows.split(rows_at_once(test[0].clean.numel(), 512)):
         sample = test.__getitems__(some)
         found.append(layer_codes(model, to_unit(sample.clean.to(model.device)))[-1].double().cpu())
         labels.append(sample.label.cpu())
@@ -323,13 +322,14 @@ def _map(name: str, points: np.ndarray, classes: np.ndarray, axes: tuple[str, st
     return _vector(figure, f"map-{name.partition(',')[0].lower()}", name, f"Map of the codes by {name}")
 
 
-def _probes(folder: Path) -> tuple[str, str]:
+def _probes(folder: Path, step: int) -> tuple[str, str]:
     """Every probe's accuracies, and what it says of the features."""
     parts = []
     for number, path in enumerate(sorted(folder.glob("probe-*.json"))):
         try:
             result = json.loads(path.read_text())
-            part = _accuracies(result), _numbers(result, number)
+            old = f"This is of training step {result['step']:,}, and the checkpoint is of step {step:,}: probe again."
+            part = ("" if result["step"] == step else _note(old)) + _accuracies(result), _numbers(result, number)
         except DAMAGED:
             part = (_note(f"{path.name} is damaged: it is no result of daezoo probe."),) * 2
         parts.append(tuple(f"<h3>{escape(path.name)}</h3>\n{half}" for half in part))

@@ -22,14 +22,14 @@ class RunRecorder(Checkpoint):
     that logged anything, each epoch's last among them, and is complete up to the checkpoint whenever one is written.
 
     Args:
-        every_n_steps: Steps between checkpoints inside an epoch, >= 1.
+        every_n_steps: Steps between checkpoints inside an epoch, >= 1; None for no last.ckpt at all.
 
     Raises:
         ValueError: If `every_n_steps` < 1.
     """
 
-    def __init__(self, every_n_steps: int = 500) -> None:
-        if every_n_steps < 1:
+    def __init__(self, every_n_steps: int | None = 500) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"A checkpoint can be written every 1 step or more, got {every_n_steps}.")
         self.every_n_steps = every_n_steps
         self.folder: Path | None = None
@@ -78,7 +78,7 @@ class RunRecorder(Checkpoint):
             step, end = trainer.global_step, trainer.global_step == trainer.max_steps
             if is_recorded(trainer, batch_idx, step):
                 self._record(trainer, "train/")
-            if (end or step % self.every_n_steps == 0) and not last:
+            if self.every_n_steps and (end or step % self.every_n_steps == 0) and not last:
                 self._save(trainer)
         self._batch_started = time.perf_counter()
 
@@ -115,7 +115,8 @@ class RunRecorder(Checkpoint):
         self._saved_step = trainer.global_step
         if trainer.is_global_zero:
             self._write_rows(self.folder / "metrics.csv")
-        trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt", weights_only=False)
+        if self.every_n_steps:
+            trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt", weights_only=False)
 
     def _write_rows(self, path: Path) -> None:
         for row in self.rows.values():

@@ -28,6 +28,22 @@ def small(model, **others):
     return built.eval(), data
 
 
+def test_convolutions_are_float32_while_codes_are_extracted_and_as_before_afterwards(monkeypatch):
+    model, data = small("conv")
+    seen, before = [], torch.backends.cudnn.allow_tf32
+    encode = type(model).encode_layers
+
+    def spy(*args):
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled))
+        return encode(*args)
+
+    monkeypatch.setattr(type(model), "encode_layers", spy)
+    described(model, data)
+    assert before
+    assert set(seen) == {(False, True)}
+    assert torch.backends.cudnn.allow_tf32
+
+
 def described(model, data, layer=-1, corruption=None):
     codes = extract(model, data.splits["test"], CPU)
     return describe(model, data, codes[layer], layer % len(codes), corruption or data.evaluation_corruption)

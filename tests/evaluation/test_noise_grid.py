@@ -221,6 +221,8 @@ def test_what_makes_no_grid_is_refused(workplace):
     assert "--root is for the data of the run" in refused([one, "--data", "digits", "--root", "here"])
     arrays = ("--data", "arrays", "--data.batch_size", "8", "--data.path")
     assert f"ArraysData does not fit {one}" in refused([one, *arrays, "wide.npz"])
+    with pytest.raises(ValueError, match="--device nonsense cannot be used"):
+        run([one, "--device", "nonsense"])
     assert not (workplace / "noise-grid").exists()
     run([one, foreign, other, *arrays, "mine.npz", "--device", "cpu"])
     assert (workplace / "noise-grid" / "levels-Masking.png").is_file()

@@ -2,14 +2,17 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conftest import CONFIGS, ROOT
+from daezoo.runs import lock
 from daezoo.studies import command
 from daezoo.studies.cells import Cell, add_row, rows_of
-from daezoo.studies.tables import results
+from daezoo.studies.tables import plot_corruptions, results
 
 SMALL = ("--model.hidden", "[16]", "--trainer.max_epochs", "1")
 
@@ -67,6 +70,11 @@ def test_a_fine_tuning_is_a_cell_of_its_own_and_starts_anew_if_it_was_killed(wor
     (run / "config.yaml").write_text("")
     (run / "summary.json").write_text("{}")
     (tuned / "half.ckpt").write_text("")
+    cell, held = Cell("stacked", "digits", seed=3, finetune=True), lock(tuned)
+    with pytest.raises(ValueError, match="Another process is training"):
+        cell.measure(CONFIGS, workplace / "runs", {})
+    os.close(held)
+    assert (tuned / "half.ckpt").exists()
     one = {"error": 0.25, "valid_accuracy": 0.75, "seconds": 2.0}
     summary = {"protocol": "finetune-v1: as said", "pretrained": one, "scratch": one | {"error": 0.5}, "commit": "abc"}
 
@@ -79,11 +87,24 @@ def test_a_fine_tuning_is_a_cell_of_its_own_and_starts_anew_if_it_was_killed(wor
     monkeypatch.setattr("daezoo.studies.cells.daezoo", command)
     monkeypatch.chdir(workplace)
     run, tuned = run.relative_to(workplace), tuned.relative_to(workplace)
-    row = Cell("stacked", "digits", seed=3, finetune=True).measure(CONFIGS, Path("runs"), {})
+    row = cell.measure(CONFIGS, Path("runs"), {})
     assert (row["protocol"], row["pretrained_error"], row["scratch_error"]) == ("finetune-v1", 0.25, 0.5)
     assert (row["pretrained_valid"], row["seconds"]) == (0.25, 4.0)
     add_row(workplace / "studies/finetuning.csv", row)
     assert "| digits | stacked | 25.00 | 50.00 | 1 |" in results(workplace / "studies")
+
+
+def test_a_plot_has_one_point_for_each_level_whatever_the_seeds():
+    shares = {"untrained": "0.9", "raw_pixels": "0.8"}
+    found = {"Clean": ("0.90", "0.92"), "Masking 0.5": ("0.96", "0.97"), "Masking 0.25": ("0.94", "0.95")}
+    rows = [
+        {"variant": variant, "accuracy": value, **shares}
+        for seed in (0, 1)
+        for variant, value in ((variant, values[seed]) for variant, values in found.items())
+    ]
+    lines = {line.get_label(): line.get_xydata() for line in plot_corruptions(rows).axes[0].lines}
+    assert lines["Masking"] == pytest.approx(np.array([[0.25, 94.5], [0.5, 96.5]]))
+    assert lines["no noise"][:, 1] == pytest.approx(91)
 
 
 def test_rows_with_other_columns_fit_in_one_table(tmp_path):

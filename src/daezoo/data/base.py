@@ -123,9 +123,19 @@ class Subset(Split):
         return mean_of(self.__getitems__(rows).clean for rows in torch.arange(len(self)).split(512))
 
 
-def rows_at_once(elements: int) -> int:
-    """How many samples of so many elements to take at a time in a pass over data that may not fit into memory."""
-    return max(1, 2**22 // elements)
+def rows_at_once(elements: int, most: int = 2**22) -> int:
+    """How many samples of so many elements to take at a time in a pass over data that may not fit into memory.
+
+    Args:
+        elements: Of one sample.
+        most: Samples at the most.
+    """
+    return max(1, min(most, 2**22 // elements))
+
+
+def spread(size: int, wanted: int) -> Tensor:
+    """So many rows of a split of some size, evenly spread; all of them if there are fewer."""
+    return torch.linspace(0, size - 1, min(size, wanted), dtype=torch.float64).round().long()
 
 
 def mean_of(chunks: Iterable[Tensor]) -> Tensor:

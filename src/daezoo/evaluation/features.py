@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from daezoo.corruption import Corruption
-from daezoo.data.base import DenoisingDataModule, Split, rows_at_once, to_unit
+from daezoo.data.base import DenoisingDataModule, Split, rows_at_once, spread, to_unit
+from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 from daezoo.models.base import pooled
 
@@ -36,6 +37,7 @@ def layer_codes(model: DenoisingAutoencoder, x: Tensor) -> list[Tensor]:
 
 
 @torch.inference_mode()
+@exact_float32()
 def extract(model: DenoisingAutoencoder | None, split: Split, device: torch.device) -> list[Tensor]:
     """The codes of all clean samples of a split, one (N, D) float32 tensor for each layer; with no model, the samples.
 
@@ -47,7 +49,7 @@ def extract(model: DenoisingAutoencoder | None, split: Split, device: torch.devi
         device: Where they go.
     """
     chunks = []
-    for rows in torch.arange(len(split)).split(min(512, rows_at_once(split[0].clean.numel()))):
+    for rows in torch.arange(len(split)).split(rows_at_once(split[0].clean.numel(), 512)):
         x = to_unit(split.__getitems__(rows).clean.to(device))
         chunks.append([x.flatten(1)] if model is None else layer_codes(model, x))
     # a copy, because what is made in inference mode cannot be used outside
@@ -60,7 +62,8 @@ def classes_of(split: Split) -> Tensor:
     Raises:
         ValueError: If a sample has none.
     """
-    labels = torch.cat([split.__getitems__(rows).label for rows in torch.arange(len(split)).split(8192)])
+    chunks = torch.arange(len(split)).split(rows_at_once(split[0].clean.numel()))
+    labels = torch.cat([split.__getitems__(rows).label for rows in chunks])
     missing = int((labels < 0).sum())
     if missing:
         raise ValueError(
@@ -105,6 +108,7 @@ def effective_rank(codes: Tensor) -> float:
 
 
 @torch.inference_mode()
+@exact_float32()
 def describe(
     model: DenoisingAutoencoder, data: DenoisingDataModule, codes: Tensor, layer: int, corruption: Corruption
 ) -> dict[str, Any]:
@@ -126,7 +130,7 @@ def describe(
         the codes of different clean samples, beside which the others mean something.
     """
     test = data.splits["test"]
-    rows = torch.linspace(0, len(test) - 1, min(EXAMINED, len(test))).round().long()
+    rows = spread(len(test), EXAMINED)
     some = codes[rows.to(codes.device)]
     curve = []
     for noise in [corruption.at(level) for level in LEVELS] if corruption.level is not None else [corruption]:

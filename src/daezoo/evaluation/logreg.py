@@ -47,8 +47,8 @@ def logistic_regression(
     """The minimum over W, b of 1/N Σ −log softmax(Wᵀx + b)_y + λ/2 ‖W‖², by L-BFGS.
 
     The bias is not penalised. Parameters, softmax and sums over samples are float64; the products with the features are
-    float32, in a fixed order, so that a CPU gives the same digits every time. scikit-learn's C is 1 / (λ N), for three
-    classes or more.
+    float32, in an order that only the number of threads decides: with the same number a CPU gives the same digits every
+    time. scikit-learn's C is 1 / (λ N), for three classes or more.
 
     Args:
         features: (N, D) float32; standardised, or L-BFGS is slow.

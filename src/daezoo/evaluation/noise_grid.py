@@ -13,11 +13,12 @@ from torch import Tensor
 from daezoo.batch import Batch
 from daezoo.checkpoint import load_model, locate, read
 from daezoo.corruption import Clean, Corruption
-from daezoo.data.base import SPLITS, DenoisingDataModule, rows_at_once
+from daezoo.data.base import SPLITS, DenoisingDataModule, rows_at_once, spread
 from daezoo.evaluation.features import extract, layer_codes, numbered_classes
 from daezoo.evaluation.probe import PROTOCOL, TRAINING, Part, Probe, accuracy_of, linear_probe, protocol_of
 from daezoo.evaluation.restoration import evaluate
-from daezoo.evaluation.target import own_data
+from daezoo.evaluation.target import on_device, own_data
+from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 from daezoo.report import say
 
@@ -162,11 +163,6 @@ def fit_linear(data: DenoisingDataModule, corruption: Corruption, device: torch.
     return Affine(gain, center + mean - gain @ (center + noisy_mean))
 
 
-def spread(size: int, wanted: int) -> Tensor:
-    """So many rows of a split of some size, evenly spread; all of them if there are fewer."""
-    return torch.linspace(0, size - 1, min(size, wanted), dtype=torch.float64).round().long()
-
-
 def noisy_batches(
     data: DenoisingDataModule,
     split: str,
@@ -264,7 +260,7 @@ def open_runs(options: Namespace) -> tuple[list[Run], DenoisingDataModule]:
         if "datamodule_hyper_parameters" not in checkpoint:
             raise ValueError(f"{name} does not say what noise it was trained with. Leave it out.")
         own = own_data(path, checkpoint, options.root)
-        model = load_model(path, checkpoint).to(options.device)
+        model = on_device(load_model(path, checkpoint), options.device)
         runs.append(Run(name, model, own.corruption, own.seed))
         data, first = data or own, first or own
         if options.data is None:
@@ -298,6 +294,7 @@ def _noiseless(corruption: Corruption) -> bool:
     return isinstance(corruption, Clean) or level_of(corruption) == "0"
 
 
+@exact_float32()
 def judge(
     runs: Sequence[Run], data: DenoisingDataModule, tested: Sequence[Condition], samples: int | None = None
 ) -> tuple[list[Row], list[str]]:
@@ -333,7 +330,7 @@ def judge(
         say(f"run {number} of {len(runs)}: {one.name}")
         probes.append(probed(one.model))
     pixels = probed(None)
-    narrow, size = prod(data.shape) <= WIDEST, min(512, rows_at_once(prod(data.shape)))  # as `extract` takes them
+    narrow, size = prod(data.shape) <= WIDEST, rows_at_once(prod(data.shape), 512)  # as `extract` takes them
     if not narrow:
         notes.append(f"No linear denoiser. Samples of {prod(data.shape):,} elements are wider than {WIDEST:,}.")
     mean = data.splits["train"].mean()

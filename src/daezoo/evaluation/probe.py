@@ -211,6 +211,8 @@ def judge(target: Target, layer: str = "last", k: int = 20, known: dict[str, Pro
     last = layers[-1]
     return {
         "target": target.name,
+        "step": target.step,
+        "threads": torch.get_num_threads(),
         "model": type(model).__name__,
         "data": type(data).__name__,
         "data_arguments": {name: value for name, value in samples.items() if not name.startswith("_")},

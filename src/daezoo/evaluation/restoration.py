@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from daezoo.batch import Batch
+from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 
 PROTOCOL = (
@@ -16,6 +17,7 @@ PROTOCOL = (
 
 
 @torch.inference_mode()
+@exact_float32()
 def evaluate(model: DenoisingAutoencoder, batches: Iterable[Batch], train_mean: Tensor) -> dict[str, float]:
     """Reconstruction error on noisy batches, on the model's device and in float32.
 

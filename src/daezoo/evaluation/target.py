@@ -23,6 +23,7 @@ class Target(NamedTuple):
         model: In eval mode, on the device asked for.
         data: Set up.
         seed: That it was trained with; 0 if its checkpoint names none.
+        step: Training steps so far.
         untrained: Builds the model as it was before training: the same architecture, initialised with the same seed.
     """
 
@@ -31,6 +32,7 @@ class Target(NamedTuple):
     model: DenoisingAutoencoder
     data: DenoisingDataModule
     seed: int
+    step: int
     untrained: Callable[[], DenoisingAutoencoder]
 
     @property
@@ -101,10 +103,7 @@ def open_target(options: Namespace) -> Target:
     """
     path = locate(options.target)
     checkpoint = read(path)
-    try:
-        model = load_model(path, checkpoint).to(options.device)
-    except RuntimeError as error:  # of torch, about a device that is not there
-        raise ValueError(f"--device {options.device} cannot be used: {str(error).splitlines()[0]}") from None
+    model = on_device(load_model(path, checkpoint), options.device)
     data = options.data or own_data(path, checkpoint, options.root)
     if options.data and data.hparams["corruption"] is None and "datamodule_hyper_parameters" in checkpoint:
         own = own_data(path, checkpoint, None)  # other data, the same noise
@@ -128,7 +127,19 @@ def open_target(options: Namespace) -> Target:
             torch.manual_seed(seed)
             return rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder).eval().to(options.device)
 
-    return Target(options.target, path, model, data, seed, untrained)
+    return Target(options.target, path, model, data, seed, checkpoint.get("global_step", 0), untrained)
+
+
+def on_device(model: DenoisingAutoencoder, device: str) -> DenoisingAutoencoder:
+    """The model where `--device` wants it.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
+    try:
+        return model.to(device)
+    except RuntimeError as error:  # of torch
+        raise ValueError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from None
 
 
 def own_data(path: Path, checkpoint: dict, root: str | None) -> DenoisingDataModule:

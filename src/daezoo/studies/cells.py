@@ -17,6 +17,7 @@ from typing import Any
 from daezoo.evaluation import probe_command
 from daezoo.evaluation.probe import Probe
 from daezoo.files import write_text
+from daezoo.runs import lock
 
 NEIGHBOURS = 20
 """k of the kNN classifier."""
@@ -82,9 +83,8 @@ class Cell:
 
     def _probed(self, run: Path, known: dict[str, Probe]) -> dict[str, Any]:
         found = run / f"probe-{self.data}-{self.layer}.json"
-        if not (found.is_file() and json.loads(found.read_text())["k"] == NEIGHBOURS):
-            print("daezoo probe", run, "--layer", self.layer, flush=True)
-            probe_command.run([str(run), "--layer", self.layer, "--k", str(NEIGHBOURS)], known)
+        print("daezoo probe", run, "--layer", self.layer, flush=True)
+        probe_command.run([str(run), "--layer", self.layer, "--k", str(NEIGHBOURS)], known)
         probe, summary = json.loads(found.read_text()), json.loads((run / "summary.json").read_text())
         return {
             "protocol": probe["protocol"],
@@ -105,7 +105,9 @@ class Cell:
         tuned = folder / f"finetune-{self.model}-{self.data}" / self.name
         if not (tuned / "summary.json").is_file():
             if tuned.exists():  # a fine-tuning that was killed starts anew
+                held = lock(tuned)
                 shutil.rmtree(tuned)
+                os.close(held)
             place = ["--runs", str(folder), "--name", self.name, "--seed", str(self.seed)]
             daezoo("finetune", str(run), *place)
         summary = json.loads((tuned / "summary.json").read_text())
