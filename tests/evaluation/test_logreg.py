@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
@@ -75,6 +76,35 @@ def test_the_loss_is_that_of_scikit_learns_optimum(name, strength):
     assert found.weight.dtype == found.bias.dtype == torch.float64
     assert found.loss == pytest.approx(best, abs=1e-4)
     assert best - 1e-6 <= loss_of(x, labels, found, strength) <= best + 1e-4
+
+
+def test_another_covariance_leads_to_the_same_minimum():
+    x, labels = PROBLEMS["columns that are nearly the same"]
+    plain = logistic_regression(x, labels, 3, 1e-3, tolerance=1e-12, covariance=torch.eye(11, dtype=torch.float64))
+    found = logistic_regression(x, labels, 3, 1e-3, tolerance=1e-12)
+    assert found.loss == pytest.approx(plain.loss, abs=1e-6)
+    assert torch.allclose(found.weight, plain.weight, atol=0.02)
+
+
+def test_correlated_features_take_few_steps(monkeypatch):
+    x, labels = problem(2_000, 60, 5)
+    rotations = torch.linalg.qr(torch.randn(2, 60, 60, generator=torch.Generator().manual_seed(2)))[0]
+    mixed = x @ rotations[0] @ torch.diag(torch.logspace(0, -3, 60)) @ rotations[1]
+    mixed = (mixed - mixed.mean(0)) / mixed.std(0, correction=0)
+    counts = []
+
+    def counted(*args, **options):
+        found = minimize(*args, **options)
+        counts.append(found.nfev)
+        return found
+
+    monkeypatch.setattr("daezoo.evaluation.logreg.minimize", counted)
+    losses = [
+        logistic_regression(mixed, labels, 5, 1e-5, tolerance=1e-6, covariance=covariance).loss
+        for covariance in (None, torch.eye(60, dtype=torch.float64))
+    ]
+    assert losses[0] < losses[1] + 1e-4
+    assert counts[0] < counts[1] / 2
 
 
 @pytest.mark.parametrize("name", ["more features than samples", "columns that are nearly the same"])

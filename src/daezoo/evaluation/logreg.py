@@ -43,12 +43,16 @@ def logistic_regression(
     strength: float,
     start: Linear | None = None,
     tolerance: float = 1e-9,
+    covariance: Tensor | None = None,
 ) -> Linear:
     """The minimum over W, b of 1/N Σ −log softmax(Wᵀx + b)_y + λ/2 ‖W‖², by L-BFGS.
 
     The bias is not penalised. Parameters, softmax and sums over samples are float64; the products with the features are
     float32, in an order that only the number of threads decides: with the same number a CPU gives the same digits every
     time. scikit-learn's C is 1 / (λ N), for three classes or more.
+
+    L-BFGS sees V, W = L⁻ᵀ V, L Lᵀ = c XᵀX / N + λ I, c = (K − 1) / K²: in V the Hessian's blocks for each class are the
+    identity where all classes are equally probable. Correlated features then need many times fewer evaluations.
 
     Args:
         features: (N, D) float32; standardised, or L-BFGS is slow.
@@ -57,13 +61,19 @@ def logistic_regression(
         strength: λ > 0.
         start: Where to start from; zero if None.
         tolerance: It ends with the step that lowers the objective by less; what is left is then some ten times as much.
+        covariance: XᵀX / N, (D, D) float64, or that of similar features; it changes the way to the minimum alone.
+            Computed if None.
     """
     (samples, width), device = features.shape, features.device
     target = torch.nn.functional.one_hot(labels, classes).double()
+    curvature = (classes - 1) / classes**2 * (second_moment(features) if covariance is None else covariance)
+    # a little more than λ, because the products were rounded
+    curvature.diagonal().add_(strength + 1e-6 * float(curvature.diagonal().mean()))
+    factor = torch.linalg.cholesky(curvature)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         parameters = torch.from_numpy(flat).view(width + 1, classes).to(device)
-        weight, bias = parameters[:-1], parameters[-1]
+        weight, bias = torch.linalg.solve_triangular(factor.mT, parameters[:-1], upper=True), parameters[-1]
         # a multiple of 16 columns: half again as fast as 10
         padded = torch.zeros(width, -(-classes // 16) * 16, device=device)
         padded[:, :classes] = weight
@@ -77,17 +87,24 @@ def logistic_regression(
             slope += excess.float().mT @ part
             slope_bias += excess.sum(0)
         value = loss / samples + strength / 2 * weight.square().sum()
-        gradient = torch.cat([slope.mT / samples + strength * weight, slope_bias[None] / samples])
+        slope_weight = torch.linalg.solve_triangular(factor, slope.mT / samples + strength * weight, upper=False)
+        gradient = torch.cat([slope_weight, slope_bias[None] / samples])
         return value.item(), gradient.cpu().numpy().ravel()
 
     zero = torch.zeros(width + 1, classes, dtype=torch.float64)
-    first = zero if start is None else torch.cat([start.weight, start.bias[None]]).cpu()
+    first = zero if start is None else torch.cat([factor.mT @ start.weight, start.bias[None]]).cpu()
     options = {"maxiter": 1000, "maxcor": 20, "ftol": tolerance, "gtol": 1e-6}
     # SciPy's own threads would wait, spinning, where torch's want to work
     with threadpool_limits(1, user_api="blas"):
         found = minimize(objective, first.numpy().ravel(), jac=True, method="L-BFGS-B", options=options)
     parameters = torch.from_numpy(found.x).view(width + 1, classes).to(device)
-    return Linear(parameters[:-1], parameters[-1], float(found.fun))
+    weight = torch.linalg.solve_triangular(factor.mT, parameters[:-1], upper=True)
+    return Linear(weight, parameters[-1], float(found.fun))
+
+
+def second_moment(features: Features) -> Tensor:
+    """XᵀX / N, (D, D) float64, of products in float32."""
+    return sum((part.mT @ part).double() for part in features.split(CHUNK)) / len(features)
 
 
 def nearest_neighbours(features: Features, labels: Labels, queries: Features, k: int) -> Labels:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from daezoo.data.base import SPLITS, DenoisingDataModule
 from daezoo.evaluation.features import describe, extract, numbered_classes, scale_of
-from daezoo.evaluation.logreg import Linear, logistic_regression, nearest_neighbours
+from daezoo.evaluation.logreg import Linear, logistic_regression, nearest_neighbours, second_moment
 from daezoo.evaluation.target import Target
 from daezoo.models import DenoisingAutoencoder
 from daezoo.models.base import GRID
@@ -94,14 +94,15 @@ def linear_probe(train: Part, valid: Part, test: Part, classes: int, strengths: 
     both = torch.cat([(part.features - mean) / scale for part in (train, valid)])
     labels = torch.cat([train.labels, valid.labels])
     fitted, held_out = both.split([len(train.labels), len(valid.labels)])
+    covariance = second_moment(fitted)
     found: list[tuple[float, float, Linear]] = []
     for strength in strengths:
         start = found[-1][2] if found else None
-        model = logistic_regression(fitted, train.labels, classes, strength, start, tolerance=1e-6)
+        model = logistic_regression(fitted, train.labels, classes, strength, start, 1e-6, covariance)
         found.append((accuracy_of(model.predict(held_out), valid.labels)[0], strength, model))
     best = max(found, key=lambda one: (one[0], one[1]))
     known = labels >= 0
-    model = logistic_regression(both[known], labels[known], classes, best[1], best[2], tolerance=1e-8)
+    model = logistic_regression(both[known], labels[known], classes, best[1], best[2], 1e-8, covariance)
     accuracy = accuracy_of(model.predict((test.features - mean) / scale), test.labels)
     return Probe(*accuracy, best[1], best[0], mean, scale, model)
 
