@@ -120,14 +120,14 @@ class LinearProbe(EncoderClassifier):
     Args:
         encoder: What is judged; a copy is kept, which is never changed.
         labels: The classes.
-        optimizer: AdamW with a learning rate of 1e-3 and a weight decay of 1e-2 if None.
+        optimizer: AdamW with a learning rate of 3e-3 and a weight decay of 1e-2 if None.
     """
 
     def __init__(
         self, encoder: DenoisingAutoencoder, labels: Sequence[int], optimizer: Optimizer | None = None
     ) -> None:
         frozen = deepcopy(encoder).eval().requires_grad_(False)
-        super().__init__(frozen, labels, optimizer or AdamW(1e-3, 1e-2))
+        super().__init__(frozen, labels, optimizer or AdamW(3e-3, 1e-2))
         self.mean: Tensor
         self.scale: Tensor
         self.register_buffer("mean", torch.zeros(self.head.in_features))
