@@ -122,26 +122,15 @@ def test_bad_arguments(arguments, said):
         FineTuned(encoder, **{"labels": range(10)} | arguments)
 
 
-def test_a_classifier_is_loaded_as_it_was(tmp_path):
-    encoder, data = build("conv")
-    data.setup()
-    classifier = FineTuned(encoder, range(10))
+@pytest.mark.parametrize(("kind", "model"), [(FineTuned, "conv"), (LinearProbe, "vanilla")])
+def test_a_classifier_is_loaded_as_it_was(tmp_path, kind, model):
+    encoder, data = build(model)
+    classifier = kind(encoder, range(10))
     runner = trainer(1, limit_train_batches=1, limit_val_batches=1)
     runner.fit(classifier, datamodule=data)
     runner.save_checkpoint(tmp_path / "it.ckpt")
     x = torch.rand(5, 1, 8, 8)
     assert torch.equal(load_classifier(tmp_path / "it.ckpt")(x), classifier.eval()(x))
-
-
-def test_a_streaming_probe_is_loaded_as_it_was(tmp_path):
-    encoder, data = build("vanilla", hidden=[16])
-    data.setup()
-    probe = LinearProbe(encoder, range(10))
-    runner = trainer(1, limit_train_batches=1, limit_val_batches=1)
-    runner.fit(probe, datamodule=data)
-    runner.save_checkpoint(tmp_path / "it.ckpt")
-    x = torch.rand(5, 1, 8, 8)
-    assert torch.equal(load_classifier(tmp_path / "it.ckpt")(x), probe.eval()(x))
 
 
 @pytest.mark.parametrize(("labels", "said"), [(range(9), "of class 9"), ([0, 2, 4, 9], "of class [135678]")])

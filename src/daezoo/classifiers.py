@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from daezoo.batch import Batch
 from daezoo.checkpoint import locate, read, rebuild
 from daezoo.data.base import DenoisingDataModule, rows_at_once, to_unit
-from daezoo.evaluation.features import scale_of
+from daezoo.evaluation.features import places, scale_of
 from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 from daezoo.models.base import is_recorded, pooled
@@ -72,8 +72,8 @@ class EncoderClassifier(L.LightningModule, ABC):
         Raises:
             ValueError: If a sample is of none of the classes, or has no label.
         """
-        target = torch.searchsorted(self.labels, batch.label).clamp(max=len(self.labels) - 1)
-        unknown = batch.label[self.labels[target] != batch.label]
+        target = places(self.labels, batch.label)
+        unknown = batch.label[target < 0]
         if len(unknown):
             raise ValueError(
                 f"A classifier of {self.labels.tolist()} cannot be trained on a sample of class {int(unknown[0])}. "
@@ -87,11 +87,9 @@ class EncoderClassifier(L.LightningModule, ABC):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log val/loss and val/accuracy."""
         logits = self(batch.clean)
-        place = torch.searchsorted(self.labels, batch.label).clamp(max=len(self.labels) - 1)
-        # -100 is what cross_entropy leaves out: a class that training did not have
-        target = torch.where(self.labels[place] == batch.label, place, -100)
+        target = places(self.labels, batch.label)
         right = self.labels[logits.argmax(1)] == batch.label
-        logged = {"val/loss": F.cross_entropy(logits, target), "val/accuracy": right.float().mean()}
+        logged = {"val/loss": F.cross_entropy(logits, target, ignore_index=-1), "val/accuracy": right.float().mean()}
         self.log_dict(logged, batch_size=len(right), sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:

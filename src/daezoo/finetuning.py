@@ -101,19 +101,21 @@ def accuracy(model: FineTuned, data: DenoisingDataModule) -> tuple[float, tuple[
     return accuracy_of(torch.cat(predicted), torch.cat(labels))
 
 
-def classifier(encoder: DenoisingAutoencoder, data: DenoisingDataModule, options: Namespace) -> FineTuned:
-    """The classifier that options describe, on an encoder, for the classes of the training split."""
-    labels = classes_of(data.splits["train"]).unique().tolist()
+def classifier(encoder: DenoisingAutoencoder, labels: list[int], options: Namespace) -> FineTuned:
+    """The classifier that options describe, on an encoder, for these classes."""
     optimizer = AdamW(options.lr, options.weight_decay)
     return FineTuned(encoder, labels, optimizer, options.dropout, options.label_smoothing)
 
 
-def train(encoder: DenoisingAutoencoder, data: DenoisingDataModule, options: Namespace, folder: Path) -> dict[str, Any]:
+def train(
+    encoder: DenoisingAutoencoder, data: DenoisingDataModule, labels: list[int], options: Namespace, folder: Path
+) -> dict[str, Any]:
     """Train a classifier on an encoder, and measure the best of its epochs on the test split, once.
 
     Args:
         encoder: Where the training starts; it is trained itself.
         data: Trained on with its own corruption, validated and tested clean.
+        labels: The classes.
         options: As parsed.
         folder: Where metrics.csv and checkpoints/ go.
 
@@ -121,7 +123,7 @@ def train(encoder: DenoisingAutoencoder, data: DenoisingDataModule, options: Nam
         `accuracy`, its 95 % `interval` and `error` on the test split, `valid_accuracy`, `epochs`, `seconds`.
     """
     L.seed_everything(options.seed, verbose=False)
-    model = classifier(encoder, data, options).train()
+    model = classifier(encoder, labels, options).train()
     recorder = RunRecorder(every_n_steps=None)
     recorder.folder = folder
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor="val/accuracy", mode="max", save_weights_only=True)
@@ -186,7 +188,8 @@ def run(args: list[str]) -> None:
     data.batch_size = min(data.batch_size, len(split))
     if len(split) < SHORTEST * data.batch_size:
         data.splits["train"] = Subset(split, torch.arange(len(split)), SHORTEST * data.batch_size)
-    classifier(target.model, data, options)  # which says what is wrong with them before anything is written
+    labels = classes_of(data.splits["train"]).unique().tolist()
+    classifier(target.model, labels, options)  # which says what is wrong with them before anything is written
     if not all(part.isfinite().all() for part in target.model.parameters()):
         raise ValueError(f"The weights of {target.name} are not all finite: its training went wrong.")
     kind = type(target.model).__name__.removesuffix("DAE").lower()
@@ -200,7 +203,7 @@ def run(args: list[str]) -> None:
         if name == "pretrained" or options.scratch:
             if not options.json:
                 print(f"Training {kind}, {name}, on {len(split):,} samples, in {folder / name}", flush=True)
-            results[name] = train(encoder(), data, options, folder / name)
+            results[name] = train(encoder(), data, labels, options, folder / name)
     os.close(lock)
     summary = {
         "target": target.name,

@@ -73,6 +73,12 @@ def classes_of(split: Split) -> Tensor:
     return labels
 
 
+def places(classes: Tensor, labels: Tensor) -> Tensor:
+    """Each label's place in the sorted classes, -1 for one that is none of them; (N,)."""
+    found = torch.searchsorted(classes, labels).clamp(max=len(classes) - 1)
+    return torch.where(classes[found] == labels, found, -1)
+
+
 def numbered_classes(data: DenoisingDataModule) -> tuple[int, dict[str, Tensor]]:
     """The number of classes, and each split's labels as class numbers.
 
@@ -90,9 +96,7 @@ def numbered_classes(data: DenoisingDataModule) -> tuple[int, dict[str, Tensor]]
             f"A classifier needs two classes or more, but all {len(labels['train']):,} training samples of "
             f"{type(data).__name__} are of class {int(classes[0])}."
         )
-    places = {name: torch.searchsorted(classes, values).clamp(max=len(classes) - 1) for name, values in labels.items()}
-    known = {name: classes[places[name]] == values for name, values in labels.items()}
-    return len(classes), {name: torch.where(known[name], places[name], -1) for name in labels}
+    return len(classes), {name: places(classes, values) for name, values in labels.items()}
 
 
 def effective_rank(codes: Tensor) -> float:
