@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 if TYPE_CHECKING:
     from daezoo.batch import Sample
     from daezoo.data import DenoisingDataModule
-    from daezoo.data.base import Split
+    from daezoo.data.splits import Split
     from daezoo.models import DenoisingAutoencoder
 
 # small tensors: one thread is faster, and tests that run side by side do not fight over the cores

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from daezoo.batch import Batch
 from daezoo.checkpoint import locate, read, rebuild
-from daezoo.data.base import DenoisingDataModule, rows_at_once, to_unit
+from daezoo.data.base import DenoisingDataModule
+from daezoo.data.splits import rows_at_once, to_unit
 from daezoo.evaluation.features import places, scale_of
 from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder

@@ -16,7 +16,8 @@ from daezoo import runs
 from daezoo.checkpoint import AtomicCheckpointIO, read
 from daezoo.classifiers import FineTuned
 from daezoo.corruption import Clean, Corruption, Masking
-from daezoo.data.base import SPLITS, DenoisingDataModule, Subset, rows_at_once
+from daezoo.data.base import SPLITS, DenoisingDataModule
+from daezoo.data.splits import Subset, rows_at_once
 from daezoo.errors import Parser
 from daezoo.evaluation.features import classes_of, numbered_classes
 from daezoo.evaluation.probe import accuracy_of

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 import daezoo
 from daezoo import figures
-from daezoo.data.base import rows_at_once, spread, to_unit
+from daezoo.data.splits import rows_at_once, spread, to_unit
 from daezoo.evaluation.features import EXAMINED, LEVELS, layer_codes
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
 from daezoo.evaluation.target import Target, open_target, parse, target_parser

@@ -12,7 +12,8 @@ from daezoo.augmentation import ColorJitter, Flip
 from daezoo.batch import Batch, Sample
 from daezoo.corruption import Gaussian, Masking
 from daezoo.data import ArraysData, DigitsData
-from daezoo.data.base import EvaluationOrder, InMemory, TrainingOrder
+from daezoo.data.base import EvaluationOrder, TrainingOrder
+from daezoo.data.splits import InMemory
 from daezoo.models import VanillaDAE
 
 SIZE = 1257  # training digits

@@ -54,3 +54,17 @@ def test_encode_and_decode_are_strided_convolutions_with_a_linear_code_and_outpu
 def test_what_does_not_fit_is_an_error_when_the_network_is_built(shape, channels, code, message):
     with pytest.raises(ValueError, match=message):
         ConvAutoencoder(shape, channels, code)
+
+
+def test_batch_norm_normalises_each_channel_over_the_batch_in_training_and_by_running_statistics_after():
+    torch.manual_seed(0)
+    network = ConvAutoencoder((2, 8, 8), [3], None, batch_norm=True)
+    images = torch.randn(6, 2, 8, 8)
+    maps = F.conv2d(images, network.encoder[0].weight, network.encoder[0].bias, stride=2, padding=1)
+    mean, variance = maps.mean((0, 2, 3), keepdim=True), maps.var((0, 2, 3), keepdim=True, correction=0)
+    torch.testing.assert_close(network.encode(images), F.relu((maps - mean) / (variance + 1e-5).sqrt()))
+
+    network.eval()
+    torch.testing.assert_close(network.encode(images)[:1], network.encode(images[:1]))
+    assert not torch.allclose(network.encode(images), F.relu(maps))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.decoder)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from daezoo.data.base import DenoisingDataModule, InMemory, Split, rows_at_once
+from daezoo.data.base import DenoisingDataModule
+from daezoo.data.splits import InMemory, Split, rows_at_once
 
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 

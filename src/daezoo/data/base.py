@@ -1,154 +1,23 @@
 """What all data modules share: loaders, order, and the one place where input is corrupted."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from daezoo.augmentation import Augmentation
 from daezoo.batch import Batch, Noise, Sample
 from daezoo.corruption import Corruption, Masking
+from daezoo.data.splits import Split, to_unit
+from daezoo.data.whitening import whiten as whitened
 from daezoo.hyperparameters import PlainHyperparameters
 from daezoo.randomness import SampleNoise, StepNoise, generator
 
 SPLITS = ("train", "valid", "test")
-
-
-class Split(Dataset[Sample], ABC):
-    """One split: samples by row number, a batch at a time."""
-
-    epoch_size: int | None = None
-    """Samples drawn per training epoch, with repetition; None for every sample once."""
-
-    runs: Sequence[int] | None = None
-    """Lengths of the runs of rows that lie together on disk and are best read together; None if any order will do."""
-
-    @property
-    def nbytes(self) -> int | None:
-        """Bytes that `on` would take on a device; None if the samples are not held in memory."""
-        return None
-
-    def on(self, device: torch.device) -> "Split":
-        """The same split with its samples on a device; rows are then given there too."""
-        raise NotImplementedError(f"{type(self).__name__} does not hold its samples in memory.")
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Number of samples."""
-
-    @abstractmethod
-    def __getitems__(self, rows: Tensor) -> Sample:
-        """The samples of these rows, (batch,) int64, in one vectorised index."""
-
-    @abstractmethod
-    def mean(self) -> Tensor:
-        """The mean sample, (*dims), in [0, 1]: what a model that knows nothing of its input would predict."""
-
-    def __getitem__(self, row: int) -> Sample:
-        """One sample, without the batch dimension."""
-        return Sample(*(part[0] for part in self.__getitems__(torch.tensor([row]))))
-
-
-class InMemory(Split):
-    """A split of samples held in one tensor, which may be mapped from a file.
-
-    Args:
-        clean: (N, *dims), uint8 or floating point in [0, 1].
-        label: (N,) int64; -1 for all if None.
-        rows: (M,) which of them make up the split, in this order; all if None.
-
-    Raises:
-        ValueError: If the split is empty or the lengths differ.
-    """
-
-    def __init__(self, clean: Tensor, label: Tensor | None = None, rows: Tensor | None = None) -> None:
-        self.clean = clean
-        self.label = torch.full((len(clean),), -1) if label is None else label.long()
-        self.rows = torch.arange(len(clean)) if rows is None else rows
-        if len(self.rows) == 0:
-            raise ValueError("A split has no samples.")
-        if len(self.label) != len(clean):
-            raise ValueError(f"There must be one label for each sample, got {len(self.label)} for {len(clean)}.")
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, rows: Tensor) -> Sample:
-        places = self.rows[rows]
-        return Sample(self.clean.index_select(0, places), self.label[places], rows)
-
-    def mean(self) -> Tensor:
-        """The mean of all samples, a few at a time."""
-        chunks = self.rows.sort().values.split(rows_at_once(self.clean[0].numel()))
-        return mean_of(self.clean.index_select(0, places) for places in chunks)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the split's samples."""
-        return len(self) * self.clean[0].nbytes
-
-    def on(self, device: torch.device) -> "InMemory":
-        """The same split with its samples on a device; rows are then given there too."""
-        moved = copy(self)
-        moved.clean, moved.label = (part[self.rows].to(device) for part in (self.clean, self.label))
-        moved.rows = torch.arange(len(self), device=device)
-        return moved
-
-
-class Subset(Split):
-    """Some samples of another split.
-
-    Args:
-        split: The other split.
-        rows: (M,) which of its samples, in this order.
-        epoch_size: Samples drawn per training epoch, with repetition; None for every sample once.
-    """
-
-    def __init__(self, split: Split, rows: Tensor, epoch_size: int | None = None) -> None:
-        self.split, self.rows, self.epoch_size = split, rows, epoch_size
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, rows: Tensor) -> Sample:
-        return self.split.__getitems__(self.rows[rows])._replace(index=rows)
-
-    def mean(self) -> Tensor:
-        """The mean of these samples."""
-        return mean_of(self.__getitems__(rows).clean for rows in torch.arange(len(self)).split(512))
-
-
-def rows_at_once(elements: int, most: int = 2**22) -> int:
-    """How many samples of so many elements to take at a time in a pass over data that may not fit into memory.
-
-    Args:
-        elements: Of one sample.
-        most: Samples at the most.
-    """
-    return max(1, min(most, 2**22 // elements))
-
-
-def spread(size: int, wanted: int) -> Tensor:
-    """So many rows of a split of some size, evenly spread; all of them if there are fewer."""
-    return torch.linspace(0, size - 1, min(size, wanted), dtype=torch.float64).round().long()
-
-
-def mean_of(chunks: Iterable[Tensor]) -> Tensor:
-    """The mean sample of chunks (batch, *dims), in [0, 1]."""
-    chunk, count, total = torch.empty(0), 0, torch.zeros((), dtype=torch.float64)
-    for chunk in chunks:
-        total, count = total + chunk.sum(0, dtype=torch.float64), count + len(chunk)
-    return (total / count / (255 if chunk.dtype == torch.uint8 else 1)).float()
-
-
-def to_unit(values: Tensor) -> Tensor:
-    """Values as float32 in [0, 1]: uint8 is divided by 255."""
-    return values.float() / 255 if values.dtype == torch.uint8 else values.float()
 
 
 class TrainingOrder(Sampler[Tensor]):
@@ -227,6 +96,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         seed: Seed of training order, augmentation and noise; `seed_everything` on the command line.
         split_seed: Seed of the splits and of evaluation noise.
         num_workers: Processes that load batches; 0 is fastest for data in memory, and all that data on a GPU takes.
+        whiten: Whiten all images with the training images' statistics, see `daezoo.data.whitening.whiten`.
         resident_gib: Training data in memory of up to so many GiB is kept on the GPU, if there is one.
     """
 
@@ -243,6 +113,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         split_seed: int = 0,
         num_workers: int = 0,
         resident_gib: float = 4.0,
+        whiten: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -258,6 +129,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         self.split_seed = split_seed
         self.num_workers = num_workers
         self.resident_gib = resident_gib
+        self.whiten = whiten
         self.splits: dict[str, Split] = {}
         self._validation_cache: dict[tuple[int, int], Batch] = {}
 
@@ -279,10 +151,10 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
 
         Raises:
             ValueError: If the training split has fewer samples than a batch, the batch cannot be dealt out evenly, or
-                images are wanted and there are none.
+                images are wanted and there are none, or they cannot be whitened.
         """
         if not self.splits:
-            self.splits = self.load()
+            self.splits = whitened(self.load()) if self.whiten else self.load()
         if stage == "fit":
             self._validation_cache.clear()
         train = self.splits["train"]

@@ -3,7 +3,8 @@
 import torch
 from sklearn.datasets import load_digits
 
-from daezoo.data.base import SPLITS, DenoisingDataModule, InMemory, Split
+from daezoo.data.base import SPLITS, DenoisingDataModule
+from daezoo.data.splits import InMemory, Split
 
 
 class DigitsData(DenoisingDataModule):

@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from daezoo.batch import Sample
-from daezoo.data.base import SPLITS, DenoisingDataModule, InMemory, Split
+from daezoo.data.base import SPLITS, DenoisingDataModule
+from daezoo.data.splits import InMemory, Split
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 

@@ -3,7 +3,8 @@
 from typing import Any, Literal
 
 from daezoo.data._shapes import convex_sets, rectangles
-from daezoo.data.base import SPLITS, DenoisingDataModule, InMemory, Split
+from daezoo.data.base import SPLITS, DenoisingDataModule
+from daezoo.data.splits import InMemory, Split
 from daezoo.randomness import generator
 
 GENERATORS = {"rectangles": rectangles, "convex": convex_sets}

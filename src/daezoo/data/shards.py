@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from daezoo.batch import Sample
-from daezoo.data.base import DenoisingDataModule, Split, mean_of, rows_at_once
+from daezoo.data.base import DenoisingDataModule
+from daezoo.data.splits import Split, mean_of, rows_at_once
 
 KINDS = {"image": r"numpy|no_header_numpy:\d+", "label": "int"}
 USUAL = {"compression": None, "encryption": None, "format": None, "item_loader": "PyTreeLoader"}

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from daezoo.data.base import DenoisingDataModule, InMemory, Split
+from daezoo.data.base import DenoisingDataModule
+from daezoo.data.splits import InMemory, Split
 
 
 class TorchvisionData(DenoisingDataModule):

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from daezoo.corruption import Corruption
-from daezoo.data.base import DenoisingDataModule, Split, rows_at_once, spread, to_unit
+from daezoo.data.base import DenoisingDataModule
+from daezoo.data.splits import Split, rows_at_once, spread, to_unit
 from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 from daezoo.models.base import pooled

@@ -13,7 +13,8 @@ from torch import Tensor
 from daezoo.batch import Batch
 from daezoo.checkpoint import load_model, locate, read
 from daezoo.corruption import Clean, Corruption
-from daezoo.data.base import SPLITS, DenoisingDataModule, rows_at_once, spread
+from daezoo.data.base import SPLITS, DenoisingDataModule
+from daezoo.data.splits import rows_at_once, spread
 from daezoo.evaluation.features import extract, layer_codes, numbered_classes
 from daezoo.evaluation.probe import PROTOCOL, TRAINING, Part, Probe, accuracy_of, linear_probe, protocol_of
 from daezoo.evaluation.restoration import evaluate

@@ -23,6 +23,8 @@ class ConvDAE(DenoisingAutoencoder):
             map, and `encode` averages it over a 4 x 4 grid.
         kernel: Side of the encoder's kernels, odd.
         channels_last: Keep weights in channels-last memory order, which trains convolutions faster.
+        batch_norm: Batch normalisation (Ioffe and Szegedy, 2015) after each of the encoder's convolutions; training
+            then bears a higher learning rate.
         loss: The reconstruction loss, with its output link; squared error if None.
         penalties: Terms added to it.
         optimizer: What trains it; AdamW if None.
@@ -35,13 +37,14 @@ class ConvDAE(DenoisingAutoencoder):
         code: int | None = 128,
         kernel: int = 3,
         channels_last: bool = True,
+        batch_norm: bool = False,
         loss: ReconstructionLoss | None = None,
         penalties: Sequence[Penalty] | None = None,
         optimizer: Optimizer | None = None,
     ) -> None:
         super().__init__(shape, loss, penalties, optimizer)
         self.save_hyperparameters()
-        self.network = ConvAutoencoder(shape, channels, code, kernel)
+        self.network = ConvAutoencoder(shape, channels, code, kernel, batch_norm)
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
 

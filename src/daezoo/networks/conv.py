@@ -15,13 +15,16 @@ class ConvAutoencoder(nn.Module):
         channels: Channels after each stage, from the input up.
         code: Width of the code, a linear layer on the last feature map; if None, the map itself is the code.
         kernel: Side of the encoder's kernels, odd; the decoder's are one larger.
+        batch_norm: Normalise the encoder's maps, channel by channel, before their rectifiers.
 
     Raises:
         ValueError: If the input is no image, its size is not divided by the strides, a width is below 1, or the kernel
             is not odd.
     """
 
-    def __init__(self, shape: Sequence[int], channels: Sequence[int], code: int | None, kernel: int = 3) -> None:
+    def __init__(
+        self, shape: Sequence[int], channels: Sequence[int], code: int | None, kernel: int = 3, batch_norm: bool = False
+    ) -> None:
         super().__init__()
         if len(shape) != 3:
             raise ValueError(f"A convolutional model needs images (C, H, W), got samples of shape {tuple(shape)}.")
@@ -43,7 +46,8 @@ class ConvAutoencoder(nn.Module):
         down: list[nn.Module] = []
         up: list[nn.Module] = []
         for below, above in pairwise([colors, *channels]):
-            down += [nn.Conv2d(below, above, kernel, stride=2, padding=kernel // 2), nn.ReLU()]
+            norm = [nn.BatchNorm2d(above)] if batch_norm else []
+            down += [nn.Conv2d(below, above, kernel, stride=2, padding=kernel // 2), *norm, nn.ReLU()]
             up = [nn.ReLU(), nn.ConvTranspose2d(above, below, kernel + 1, stride=2, padding=kernel // 2), *up]
         if code is None:
             self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up[1:])
