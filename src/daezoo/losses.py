@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from daezoo.batch import Batch
@@ -265,3 +265,14 @@ class Contractive(Penalty):
             product = torch.func.jvp(model.encode, (batch.clean,), (direction,))[1]
             total = total + product.float().square().sum() / len(batch.clean)
         return self.weight * total / self.directions
+
+    def check(self, model: Any) -> None:
+        """Raise ValueError if a sample's code depends on the rest of its batch."""
+        if any(
+            isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm)
+            for module in model.modules()
+        ):
+            raise ValueError(
+                "Contractive needs codes that depend on their own sample alone; batch normalisation mixes a batch. "
+                "Set batch_norm: false, or leave the penalty out."
+            )

@@ -92,9 +92,12 @@ def test_a_data_module_does_not_whiten_unless_asked():
     assert data.splits["train"].mean().std() > 0.1
 
 
-def test_samples_that_do_not_differ_are_an_error():
-    with pytest.raises(ValueError, match="do not differ but in brightness and contrast"):
-        whiten(splits(torch.full((10, 4), 0.5)))
+@pytest.mark.parametrize("size", [1.0, 0.3, 0.01])
+def test_samples_that_differ_in_brightness_alone_are_an_error(size):
+    draw = torch.Generator().manual_seed(0)
+    images = 0.9 * size * torch.rand(6, 6, generator=draw) + 0.1 * torch.rand(50, 1, 1, generator=draw)
+    with pytest.raises(ValueError, match="do not differ, or in brightness alone"):
+        whiten(splits(images))
 
 
 def test_large_samples_are_an_error():
@@ -102,7 +105,7 @@ def test_large_samples_are_an_error():
         whiten(splits(torch.zeros(4, LARGEST + 1)))
 
 
-def test_data_that_is_read_bit_by_bit_is_an_error():
+def test_data_without_a_fixed_set_of_samples_is_an_error():
     train = InMemory(smooth())
-    with pytest.raises(ValueError, match="held in memory; train is read bit by bit"):
+    with pytest.raises(ValueError, match="fixed set of samples; train is cut or read anew"):
         whiten({"train": Subset(train, torch.arange(5)), "valid": train, "test": train})

@@ -338,3 +338,17 @@ def test_data_that_moved_is_found_by_root_and_other_data_needs_it_not(moved_run,
     assert type(target.data) is DigitsData
     assert target.data.corruption == Masking(0.4)
     assert target.data_name == "digits"
+
+
+def test_a_run_on_whitened_data_is_judged_on_whitened_data_alone(tmp_path, still_runs):
+    whitened = train("conv", "digits", tmp_path, "--data.whiten", "true", "--model.batch_norm", "true")
+    known = {}
+    own = judge(opened(whitened), known=known)
+    plain = judge(opened(still_runs["conv"]), known=known)
+    assert (own["data_arguments"]["whiten"], plain["data_arguments"]["whiten"]) == (True, False)
+    assert own["raw_pixels"] != plain["raw_pixels"] == judge(opened(still_runs["conv"]))["raw_pixels"]
+    assert judge(opened(whitened, "--data", "digits", "--data.whiten", "true"))["accuracy"] == own["accuracy"]
+    with pytest.raises(ValueError, match=r"images that were whitened. Pass --data.whiten true with --data"):
+        opened(whitened, "--data", "digits")
+    with pytest.raises(ValueError, match=r"images that were not whitened. Pass --data.whiten false with --data"):
+        opened(still_runs["conv"], "--data", "digits", "--data.whiten", "true")

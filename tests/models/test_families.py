@@ -150,6 +150,12 @@ def test_kl_sparsity_refuses_codes_that_are_no_probabilities(tmp_path):
         VanillaDAE([4], penalties=[L1Sparsity(), L1Sparsity()])
 
 
+def test_contractive_penalty_refuses_batch_normalisation(tmp_path):
+    model = ConvDAE([1, 8, 8], batch_norm=True, penalties=[Contractive()])
+    with pytest.raises(ValueError, match="Set batch_norm: false, or leave the penalty out"):
+        quick_trainer(tmp_path, max_epochs=1).fit(model, DigitsData())
+
+
 def test_the_active_layer_follows_from_the_epoch_and_is_the_whole_stack_outside_fit(tmp_path):
     model = StackedDAE([1, 8, 8], hidden=[6, 5], epochs_per_layer=2, end_to_end_epochs=1)
     assert model.total_epochs == 5

@@ -96,7 +96,8 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         seed: Seed of training order, augmentation and noise; `seed_everything` on the command line.
         split_seed: Seed of the splits and of evaluation noise.
         num_workers: Processes that load batches; 0 is fastest for data in memory, and all that data on a GPU takes.
-        whiten: Whiten all images with the training images' statistics, see `daezoo.data.whitening.whiten`.
+        whiten: Whiten all samples with the training samples' statistics, see `daezoo.data.whitening.whiten`; they are
+            then held in memory as float32.
         resident_gib: Training data in memory of up to so many GiB is kept on the GPU, if there is one.
     """
 

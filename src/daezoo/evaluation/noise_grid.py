@@ -18,7 +18,7 @@ from daezoo.data.splits import rows_at_once, spread
 from daezoo.evaluation.features import extract, layer_codes, numbered_classes
 from daezoo.evaluation.probe import PROTOCOL, TRAINING, Part, Probe, accuracy_of, linear_probe, protocol_of
 from daezoo.evaluation.restoration import evaluate
-from daezoo.evaluation.target import on_device, own_data
+from daezoo.evaluation.target import check_whitening, on_device, own_data
 from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 from daezoo.report import say
@@ -266,6 +266,7 @@ def open_runs(options: Namespace) -> tuple[list[Run], DenoisingDataModule]:
         data, first = data or own, first or own
         if options.data is None:
             _check_same(own, name, first, runs[0].name)
+        check_whitening(name, checkpoint, data)
     data.prepare_data()
     data.setup("test")
     for one in runs:

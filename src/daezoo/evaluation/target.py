@@ -110,6 +110,7 @@ def open_target(options: Namespace) -> Target:
         data.corruption = own.corruption
         if data.hparams["evaluation_corruption"] is None:
             data.evaluation_corruption = own.evaluation_corruption
+    check_whitening(options.target, checkpoint, data)
     if options.batch_size is not None:
         if options.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {options.batch_size}.")
@@ -128,6 +129,20 @@ def open_target(options: Namespace) -> Target:
             return rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder).eval().to(options.device)
 
     return Target(options.target, path, model, data, seed, checkpoint.get("global_step", 0), untrained)
+
+
+def check_whitening(name: str, checkpoint: dict, data: DenoisingDataModule) -> None:
+    """Check that data is whitened where the training data was, and only there; by its own statistics in any case.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    trained = checkpoint.get("datamodule_hyper_parameters", {"whiten": data.whiten}).get("whiten", False)
+    if data.whiten != trained:
+        raise ValueError(
+            f"{name} was trained on images that were {'' if trained else 'not '}whitened. Pass --data.whiten "
+            f"{str(trained).lower()} with --data."
+        )
 
 
 def on_device(model: DenoisingAutoencoder, device: str) -> DenoisingAutoencoder:

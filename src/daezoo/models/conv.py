@@ -24,7 +24,8 @@ class ConvDAE(DenoisingAutoencoder):
         kernel: Side of the encoder's kernels, odd.
         channels_last: Keep weights in channels-last memory order, which trains convolutions faster.
         batch_norm: Batch normalisation (Ioffe and Szegedy, 2015) after each of the encoder's convolutions; training
-            then bears a higher learning rate.
+            then bears a higher learning rate. Its statistics are of noisy samples, and each process takes its own:
+            on several GPUs set `--trainer.sync_batchnorm true`.
         loss: The reconstruction loss, with its output link; squared error if None.
         penalties: Terms added to it.
         optimizer: What trains it; AdamW if None.
