@@ -113,6 +113,7 @@ class RunRecorder(Checkpoint):
         if self.folder is None:
             return
         self._saved_step = trainer.global_step
+        self._tick()
         if trainer.is_global_zero:
             self._write_rows(self.folder / "metrics.csv")
         if self.every_n_steps:
