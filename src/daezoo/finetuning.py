@@ -52,7 +52,7 @@ def parser() -> Parser:
     )
     parser.add_argument("--dropout", type=float, default=0.5, help="Of the units of every layer of the encoder.")
     parser.add_argument("--label_smoothing", type=float, default=0.1, help="Share of the target spread over classes.")
-    parser.add_argument("--lr", type=float, default=1e-3, help="Peak learning rate of AdamW, in one cycle.")
+    parser.add_argument("--lr", type=float, default=5e-4, help="Peak learning rate of AdamW, in one cycle.")
     parser.add_argument("--weight_decay", type=float, default=1e-2, help="Of AdamW.")
     parser.add_argument("--max_epochs", type=int, default=60, help="Epochs at the most.")
     parser.add_argument("--patience", type=int, default=20, help="Epochs without a better validation accuracy.")
