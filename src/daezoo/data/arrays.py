@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from daezoo.data.base import DenoisingDataModule
+from daezoo.data.location import DataMissing, located
 from daezoo.data.splits import InMemory, Split, rows_at_once
 
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
@@ -24,13 +25,14 @@ class ArraysData(DenoisingDataModule):
     dealt out by split_seed, becomes the validation split. Nothing is unpickled.
 
     Args:
-        path: The .npz file, or the folder.
+        path: The .npz file, or the folder; $DAEZOO_DATA in it is the folder that this variable names, else data/.
         valid: Share of the training images that is held out for validation, in (0, 1).
         rescale: Map the training images' smallest value to 0 and their largest to 1; test values beyond are clipped.
             Everything is then held in memory.
         **kwargs: As DenoisingDataModule.
 
     Raises:
+        DataMissing: If there is no such file or folder.
         ValueError: If the file or an array is not as said.
     """
 
@@ -54,9 +56,9 @@ class ArraysData(DenoisingDataModule):
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays as they are: read from an .npz file, or mapped from the .npy files of a folder."""
-        path = Path(self.path)
+        path = located(self.path)
         if not path.exists():
-            raise ValueError(
+            raise DataMissing(
                 f"There is no file {path}. Pass --data.path FILE.npz or a folder of .npy files; to evaluate, --root."
             )
         if path.is_dir():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from daezoo.batch import Sample
 from daezoo.data.base import SPLITS, DenoisingDataModule
+from daezoo.data.location import DataMissing, located
 from daezoo.data.splits import InMemory, Split
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
@@ -77,13 +78,15 @@ class ImagesData(DenoisingDataModule):
     split_seed; fewer are each cut from left to right into 70 / 15 / 15 %, so that the splits share no pixel.
 
     Args:
-        root: The folder, searched with its subfolders; the two photographs that ship with scikit-learn if None.
+        root: The folder, searched with its subfolders; $DAEZOO_DATA in it is the folder that this variable names, else
+            data/. The two photographs that ship with scikit-learn if None.
         crop: Side of a crop in pixels.
         crops_per_epoch: Random crops in a training epoch.
         color: Three channels; one, grey, if false.
         **kwargs: As DenoisingDataModule.
 
     Raises:
+        DataMissing: If there is no such folder.
         ValueError: If the folder has no pictures, one is broken, or one is smaller than a crop.
     """
 
@@ -106,11 +109,11 @@ class ImagesData(DenoisingDataModule):
     @cached_property
     def folder(self) -> Path:
         """Where the pictures are."""
-        return Path(self.root) if self.root else Path(sklearn.datasets.__file__).parent / "images"
+        return located(self.root) if self.root else Path(sklearn.datasets.__file__).parent / "images"
 
     def _read(self, folder: Path) -> list[Tensor]:
         if not folder.is_dir():
-            raise ValueError(f"There is no folder {folder}. Pass --data.root DIR; to evaluate, --root DIR.")
+            raise DataMissing(f"There is no folder {folder}. Pass --data.root DIR; to evaluate, --root DIR.")
         files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
         if not files:
             raise ValueError(f"The folder {folder} has no pictures ({', '.join(sorted(SUFFIXES))}).")

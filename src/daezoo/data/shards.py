@@ -14,6 +14,7 @@ from torch import Tensor
 
 from daezoo.batch import Sample
 from daezoo.data.base import DenoisingDataModule
+from daezoo.data.location import DataMissing, located
 from daezoo.data.splits import Split, mean_of, rows_at_once
 
 KINDS = {"image": r"numpy|no_header_numpy:\d+", "label": "int"}
@@ -191,9 +192,9 @@ class ShardsData(DenoisingDataModule):
         """The splits, checked as far as can be without reading them."""
         if not importlib.util.find_spec("litdata"):
             raise ValueError("ShardsData needs the package litdata: pip install 'daezoo[streaming]'")
-        train, valid, test = (Path(self.path) / name for name in ("train", "valid", "test"))
+        train, valid, test = (located(self.path) / name for name in ("train", "valid", "test"))
         if not train.parent.is_dir():
-            raise ValueError(f"There is no folder {self.path}. Pass --data.path DIR; to evaluate, --root DIR.")
+            raise DataMissing(f"There is no folder {train.parent}. Pass --data.path DIR; to evaluate, --root DIR.")
         sizes = shard_sizes(train)
         kept = len(sizes) if valid.is_dir() else self._kept(sizes)
         parts = {
@@ -210,7 +211,7 @@ class ShardsData(DenoisingDataModule):
         """How many shards of `train` are left for training."""
         if len(sizes) < 2:
             raise ValueError(
-                f"{Path(self.path) / 'train'} is a single shard, so none can be held out for validation. Write more "
+                f"{located(self.path) / 'train'} is a single shard, so none can be held out for validation. Write more "
                 "shards (chunk_size or chunk_bytes of litdata.optimize), or a subfolder valid."
             )
         held_out = np.cumsum(sizes[:0:-1])  # by the last shard, the last two, ...

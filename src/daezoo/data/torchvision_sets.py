@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from daezoo.data.base import DenoisingDataModule
+from daezoo.data.location import DataMissing, data_root, located
 from daezoo.data.splits import InMemory, Split
 
 
@@ -24,7 +25,8 @@ class TorchvisionData(DenoisingDataModule):
         **kwargs: As DenoisingDataModule.
 
     Raises:
-        ValueError: If the set is neither there nor to be had, or cannot be read.
+        DataMissing: If the set is neither there nor to be had.
+        ValueError: If it cannot be read.
     """
 
     source: ClassVar[Any]
@@ -43,7 +45,7 @@ class TorchvisionData(DenoisingDataModule):
     @property
     def folder(self) -> Path:
         """Where the set is looked for: `root`, else the environment's DAEZOO_DATA, else data/."""
-        return Path(self.root or os.environ.get("DAEZOO_DATA") or "data")
+        return located(self.root) if self.root else data_root()
 
     def prepare_data(self) -> None:
         """Download the files unless they are there."""
@@ -55,7 +57,7 @@ class TorchvisionData(DenoisingDataModule):
         except (RuntimeError, OSError) as error:
             name = self.source.__name__
             held = getattr(self.source, "base_folder", f"{name}/raw")
-            raise ValueError(
+            raise DataMissing(
                 f"{name} is not in {self.folder.resolve()}, and downloading it failed ({error}). Set DAEZOO_DATA, or "
                 f"pass --data.root, to the folder that torchvision's {name} reads (the one that holds {held}), or put "
                 "the files there."
