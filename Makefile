@@ -11,11 +11,11 @@ MODELS := $(basename $(notdir $(wildcard configs/model/*.yaml)))
 DATASETS := $(basename $(notdir $(wildcard configs/data/*.yaml)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train probe finetune report reproduce evaluate test test-slow bench check clean
+.PHONY: help setup train probe finetune report reproduce evaluate zoo zoo-readme test test-slow bench check clean
 
 help: ## Show this list
 	@echo "make TARGET [VARIABLE=VALUE …]"
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 	@echo "models: $(MODELS)"
 	@echo "data:   $(DATASETS)"
 
@@ -32,12 +32,12 @@ train: known $(VENV)/.ready ## Train: MODEL=stacked [DATA=digits] [SEED=0] [NAME
 	  --config configs/trainer.yaml --config configs/data/$(DATA).yaml --config configs/model/$(MODEL).yaml \
 	  --seed_everything $(SEED) $(if $(NAME),--name $(NAME)) $(if $(LOGGER),--logger $(LOGGER))) $(ARGS)
 
-probe: $(VENV)/.ready ## Linear probe of an encoder: MODEL=RUN_OR_CKPT [DATA=mnist] [ARGS="--layer all --json"]
-	@$(if $(MODEL),$(BIN)/daezoo probe $(MODEL) $(OTHER_DATA) $(ARGS),echo "make probe needs MODEL=RUN_OR_CKPT" >&2; exit 2)
+probe: $(VENV)/.ready ## Linear probe of an encoder: MODEL=NAME|RUN|CKPT [DATA=mnist] [ARGS="--layer all --json"]
+	@$(if $(MODEL),$(BIN)/daezoo probe $(MODEL) $(OTHER_DATA) $(ARGS),echo "make probe needs MODEL=NAME|RUN|CKPT" >&2; exit 2)
 
-finetune: $(VENV)/.ready ## Train an encoder and a classifier: MODEL=RUN_OR_CKPT [DATA=mnist] [SEED=0] [ARGS="--labels-per-class 10"]
+finetune: $(VENV)/.ready ## Train an encoder and a classifier: MODEL=NAME|RUN|CKPT [DATA=mnist] [SEED=0] [ARGS="--labels-per-class 10"]
 	@$(if $(MODEL),$(BIN)/daezoo finetune $(MODEL) $(OTHER_DATA) --seed $(SEED) $(ARGS),\
-	  echo "make finetune needs MODEL=RUN_OR_CKPT" >&2; exit 2)
+	  echo "make finetune needs MODEL=NAME|RUN|CKPT" >&2; exit 2)
 
 report: $(VENV)/.ready ## All there is to see of a run on one page, RUN/report.html: RUN=RUN_DIR
 	@$(if $(RUN),$(BIN)/daezoo report $(RUN) $(ARGS),echo "make report needs RUN=RUN_DIR" >&2; exit 2)
@@ -45,8 +45,14 @@ report: $(VENV)/.ready ## All there is to see of a run on one page, RUN/report.h
 reproduce: $(VENV)/.ready ## Train and judge the models of a study, render docs/results.md: STUDY=features|finetuning|corruptions [ARGS="--seeds 3"]
 	@$(if $(STUDY),$(BIN)/daezoo reproduce $(STUDY) $(ARGS),echo "make reproduce needs STUDY=…" >&2; exit 2)
 
-evaluate: $(VENV)/.ready ## Measure a trained model: RUN=RUN_OR_CKPT [ARGS="--corruption Gaussian --level 0.3 --json"]
-	@$(if $(RUN),$(BIN)/daezoo evaluate $(RUN) $(ARGS),echo "make evaluate needs RUN=RUN_OR_CKPT" >&2; exit 2)
+zoo: $(VENV)/.ready ## Download all pretrained models and check digest, strict load and golden output [ARGS="--metrics"]
+	@$(BIN)/daezoo zoo verify $(ARGS)
+
+zoo-readme: $(VENV)/.ready ## Render zoo/README.md from the entries
+	@$(BIN)/daezoo zoo readme
+
+evaluate: $(VENV)/.ready ## Measure a trained model: RUN=NAME|RUN|CKPT [ARGS="--corruption Gaussian --level 0.3 --json"]
+	@$(if $(RUN),$(BIN)/daezoo evaluate $(RUN) $(ARGS),echo "make evaluate needs RUN=NAME|RUN|CKPT" >&2; exit 2)
 
 test: $(VENV)/.ready ## Run the quick tests, on all cores [ARGS="-k …"]
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)

@@ -1,4 +1,5 @@
 import errno
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -92,3 +93,24 @@ def test_orphans_are_cleared_for_names_with_brackets_too(tmp_path):
     (tmp_path / ".a[1].bin.7.tmp").write_bytes(b"left")
     write_atomically(tmp_path / "a[1].bin", lambda file: file.write(b"new"))
     assert [path.name for path in tmp_path.iterdir()] == ["a[1].bin"]
+
+
+def write_many(path, text, start):
+    start.wait()
+    for _ in range(200):
+        write_text(path, text)
+
+
+def test_processes_that_write_the_same_file_leave_each_other_alone(tmp_path):
+    context = multiprocessing.get_context("fork")
+    start = context.Event()
+    texts = ["a" * 10_000, "b" * 20_000]
+    processes = [context.Process(target=write_many, args=(tmp_path / "it", text, start)) for text in texts]
+    for process in processes:
+        process.start()
+    start.set()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (tmp_path / "it").read_text() in texts
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]

@@ -4,13 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from daezoo.checkpoint import load
+    from daezoo.zoo.loading import load
+    from daezoo.zoo.source import info, list_models
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "info", "list_models", "load"]
+
+HOMES = {"info": "daezoo.zoo.source", "list_models": "daezoo.zoo.source", "load": "daezoo.zoo.loading"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":
-        return import_module("daezoo.checkpoint").load
+    if name in HOMES:
+        return getattr(import_module(HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,14 +2,14 @@
 
 import sys
 import warnings
-from copy import deepcopy
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, get_type_hints
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from lightning.pytorch.cli import instantiate_module
+from pydantic import ConfigDict, TypeAdapter
 
 from daezoo.files import write_atomically
 from daezoo.models import DenoisingAutoencoder
@@ -78,28 +78,61 @@ def read(path: Path) -> dict[str, Any]:
 def rebuild(path: Path, hyperparameters: dict[str, Any], base: type[Module]) -> Module:
     """Build the object that hyperparameters describe, if its class is a known subclass of `base`.
 
+    What they say may come from anywhere, so nothing is imported for it but modules of daezoo, no string is taken for
+    anything but a string, and arguments that are objects have to be dataclasses, as losses and corruptions are.
+
     Raises:
-        ValueError: If the class is not known, or its arguments do not fit.
+        ValueError: If a class is not known, or arguments do not fit.
     """
-    # a deep copy, because the parser puts its own types into what it is given
-    config = deepcopy({key: value for key, value in hyperparameters.items() if key != "_instantiator"})
-    class_path = str(config.get("_class_path"))
+    class_path = str(hyperparameters.get("_class_path"))
+    found = _class_of(path, class_path)
+    if not issubclass(found, base):
+        raise ValueError(f"{path} is of class {class_path}, which is no {base.__name__}.")
+    return _made(path, found, {name: value for name, value in hyperparameters.items() if not name.startswith("_")})
+
+
+def _made(path: Path, found: type[Module], arguments: dict[str, Any]) -> Module:
+    """An object of a class, its arguments checked against the constructor's annotations."""
+    built = {name: _built(path, value) for name, value in arguments.items()}
+    hints: dict[str, Any] = {}
+    for one in reversed(found.__mro__):  # a constructor that takes **kwargs passes them on
+        hints |= get_type_hints(vars(one)["__init__"]) if "__init__" in vars(one) else {}
+    try:
+        for name in built.keys() & hints.keys():
+            annotated = TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True))
+            built[name] = annotated.validate_python(built[name])
+        return found(**built)
+    except Exception as error:
+        raise ValueError(f"{path} does not fit {found.__module__}.{found.__qualname__}: {error}") from error
+
+
+def _class_of(path: Path, class_path: str) -> type:
     module, _, name = class_path.rpartition(".")
-    if module.startswith("daezoo."):
+    if module.startswith("daezoo.") and "._" not in class_path:
         try:
             import_module(module)
         except ModuleNotFoundError as error:
             raise ValueError(f"{path} is of class {class_path}, which this version of daezoo does not have.") from error
     found = getattr(sys.modules.get(module), name, None)
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if not isinstance(found, type):
         raise ValueError(
-            f"{path} is of class {class_path}, which is no known {base.__name__}. "
-            "If it is your own class, import its module first."
+            f"{path} is of class {class_path}, which is not known. If it is your own class, import its module first."
         )
-    try:
-        return instantiate_module(base, config)
-    except Exception as error:
-        raise ValueError(f"{path} does not fit {class_path}: {error}") from error
+    return found
+
+
+def _built(path: Path, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_built(path, item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "class_path" not in value:
+        return {key: _built(path, item) for key, item in value.items()}
+    class_path = str(value["class_path"])
+    found = _class_of(path, class_path)
+    if not is_dataclass(found) or value.keys() - {"class_path", "init_args"}:
+        raise ValueError(f"{path} has an argument of class {class_path}, which is none of a model or its data.")
+    return _made(path, found, value.get("init_args") or {})
 
 
 def load_model(path: Path, checkpoint: dict[str, Any]) -> DenoisingAutoencoder:
@@ -110,23 +143,13 @@ def load_model(path: Path, checkpoint: dict[str, Any]) -> DenoisingAutoencoder:
     """
     if "classifier" in checkpoint["hyper_parameters"]:
         raise ValueError(f"{path} is a classifier, for daezoo.classifiers.load_classifier.")
-    model = rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder)
+    with torch.random.fork_rng(devices=[]):  # the initial weights are drawn in vain
+        model = rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder)
     try:
         model.load_state_dict(checkpoint["state_dict"], strict=True)
     except RuntimeError as error:
         raise ValueError(f"The weights of {path} do not fit {type(model).__name__}: {error}") from error
+    data = checkpoint.get("datamodule_hyper_parameters", {"whiten": True})
+    unit = None if data.get("whiten") else (0.0, 1.0)  # what every data module yields unless it whitens
+    model.value_range = checkpoint.get("value_range", unit)
     return model.eval()
-
-
-def load(target: str | Path, device: str | torch.device = "cpu") -> DenoisingAutoencoder:
-    """Load a trained model, ready to `encode` and `denoise`.
-
-    Args:
-        target: A run folder, or a checkpoint.
-        device: Where it is wanted.
-
-    Raises:
-        ValueError: If there is nothing there, or it is no checkpoint of a denoising autoencoder.
-    """
-    path = locate(target)
-    return load_model(path, read(path)).to(device)

@@ -20,6 +20,7 @@ commands:
   finetune   train an encoder and a classifier end to end: RUN_OR_CKPT [--data NAME] [--labels-per-class N] [--json]
   noise-grid noise trained with against noise tested with, as table, CSV and heat maps: RUN_OR_DIR…
   reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]
+  zoo        pretrained models: list, info, download, verify, export, publish, import, prune, retrain
   report     one page, report.html, of all there is to see of a run: RUN
 
 daezoo COMMAND --help lists a command's options.
@@ -32,6 +33,7 @@ OWN = {
     "probe": "daezoo.evaluation.probe_command",
     "report": "daezoo.html_report",
     "reproduce": "daezoo.studies.command",
+    "zoo": "daezoo.zoo.command",
 }
 """Commands, and the modules whose `run` runs them."""
 

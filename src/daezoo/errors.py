@@ -5,11 +5,10 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningArgumentParser
-
+MISCONFIGURED = "MisconfigurationException"
+"""What Lightning raises, by name: importing it takes seconds."""
 NOISE = re.compile(
     r"(- )?(Does not validate against|Subtypes: |Errors:$|Expected a (<class 'NoneType'>|path but )|Given value)"
 )
@@ -22,23 +21,6 @@ def condense(message: str) -> str:
     return text.replace("Expected a dot import path string:", "There is no class of that name:")
 
 
-class Parser(LightningArgumentParser):
-    """A parser whose errors are ValueErrors of one paragraph, without the usage of two hundred options before them."""
-
-    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the base, with the file's name in the error."""
-        try:
-            return super().parse_path(cfg_path, *args, **kwargs)
-        except ValueError as error:
-            raise ValueError(f"{cfg_path}: {error}") from error
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the error."""
-        if not self.exit_on_error:
-            super().error(message, ex)
-        raise ValueError(condense(message)) from ex
-
-
 @contextmanager
 def one_paragraph() -> Iterator[None]:
     """Print an error of use to stderr, without a traceback, and exit with status 2.
@@ -48,7 +30,9 @@ def one_paragraph() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, ArgumentError, MisconfigurationException) as error:
+    except Exception as error:
+        if not isinstance(error, (ValueError, OSError, ArgumentError)) and type(error).__name__ != MISCONFIGURED:
+            raise
         shown: Any = error
         # a parser wraps what a constructor said in its own report; the cause says it better
         while NOISE.match(str(shown)) and shown.__cause__ is not None:

@@ -1,19 +1,22 @@
 """Files that are either complete or absent."""
 
+import fcntl
 import glob
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file beside its target, fsync it, and rename it over the target.
 
     A killed process or a full disk leaves the old file, or none. What a killed process left behind is cleared by the
-    next write of the same file.
+    next write of the same file; of two that write it at once, the later wins.
 
     Args:
         path: The target; its folder is made.
@@ -24,14 +27,14 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for orphan in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        orphan.unlink(missing_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+        _clear(orphan)
+    temporary = path.parent / f".{path.name}.{uuid4().hex}.tmp"
     try:
-        with open(temporary, "wb") as file:
+        with _locked(temporary) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
     except OSError as error:
         error.filename = str(path)  # not the temporary file, which nobody knows
         raise
@@ -42,6 +45,23 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _locked(temporary: Path) -> IO[bytes]:
+    """A new file, locked as long as it is open, so that nobody takes it for one that was left behind."""
+    while True:
+        file = open(temporary, "xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if temporary.exists():  # else it was cleared before it was locked
+            return file
+        file.close()
+
+
+def _clear(orphan: Path) -> None:
+    """Remove a temporary file, unless somebody is writing it."""
+    with suppress(FileNotFoundError, BlockingIOError), open(orphan, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        orphan.unlink()
 
 
 def to_json(value: dict[str, Any]) -> str:

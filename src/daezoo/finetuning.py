@@ -18,7 +18,6 @@ from daezoo.classifiers import FineTuned
 from daezoo.corruption import Clean, Corruption, Masking
 from daezoo.data.base import SPLITS, DenoisingDataModule
 from daezoo.data.splits import Subset, rows_at_once
-from daezoo.errors import Parser
 from daezoo.evaluation.features import classes_of, numbered_classes
 from daezoo.evaluation.probe import accuracy_of
 from daezoo.evaluation.target import open_target, parse, target_parser
@@ -27,6 +26,7 @@ from daezoo.hardware import default_precision, exact_float32
 from daezoo.hyperparameters import plain
 from daezoo.models import DenoisingAutoencoder
 from daezoo.optim import AdamW
+from daezoo.parser import Parser
 from daezoo.quiet import quieten
 from daezoo.randomness import generator
 from daezoo.recording import EpochLines, RunRecorder

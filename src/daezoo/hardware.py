@@ -1,7 +1,9 @@
 """What the processor can do."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -31,3 +33,12 @@ def default_precision(accelerator: str) -> str:
     """
     cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
     return "bf16-mixed" if cpu and cpu_features() else "32-true"
+
+
+def describe(device: torch.device | str = "cpu") -> str:
+    """A device in a few words: the name of the GPU, or of the processor, with its bf16 instructions."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return ", ".join([next(named, "") or platform.processor() or platform.machine(), *sorted(cpu_features())])

@@ -21,10 +21,10 @@ import daezoo.models  # noqa: F401  (imported so that --model StackedDAE is a kn
 from daezoo import figures, hardware, runs
 from daezoo.checkpoint import AtomicCheckpointIO, read
 from daezoo.data.base import DenoisingDataModule
-from daezoo.errors import Parser
 from daezoo.evaluation.restoration import evaluate
 from daezoo.files import write_atomically, write_text
 from daezoo.models.base import DenoisingAutoencoder
+from daezoo.parser import Parser
 from daezoo.quiet import quieten
 from daezoo.recording import EpochLines, RunRecorder
 from daezoo.report import print_restoration
@@ -283,6 +283,7 @@ class DaezooCLI(LightningCLI):
             "samples_per_second": round(timings["samples"] / timings["batch_seconds"], 1),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "device": str(self.trainer.strategy.root_device),
+            "hardware": hardware.describe(self.trainer.strategy.root_device),
             "world_size": self.trainer.world_size,
             "precision": self.trainer.precision,
             "commit": runs.commit(),

@@ -13,11 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from conftest import fit_arguments, whole
-from daezoo.checkpoint import load
 from daezoo.cli import main
 from daezoo.data import DigitsData
 from daezoo.evaluation.logreg import logistic_regression
 from daezoo.evaluation.probe import STRENGTHS, Part, accuracy_of, interval, linear_probe
+from daezoo.zoo.loading import load
 
 TINY = {
     "vanilla": ["--model.hidden", "[16]", "--model.activation", "sigmoid"],

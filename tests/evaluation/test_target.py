@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from conftest import fit_arguments
-from daezoo.checkpoint import load, read
+from daezoo.checkpoint import read
 from daezoo.cli import main
 from daezoo.corruption import Gaussian, Masking
 from daezoo.data import ArraysData, CIFAR10Data, DigitsData, FashionMNISTData, MNISTData, ShapesData
 from daezoo.evaluation.probe import judge
 from daezoo.evaluation.target import data_names, open_target, parse, target_parser
 from daezoo.models import DenoisingAutoencoder
+from daezoo.zoo.loading import load
 
 TINY = {
     "vanilla": ["--model.hidden", "[16]", "--model.tied", "false"],

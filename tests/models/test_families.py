@@ -9,11 +9,11 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from conftest import build, fit_arguments
-from daezoo.checkpoint import load
 from daezoo.corruption import Masking
 from daezoo.data import DigitsData
 from daezoo.losses import Contractive, CrossEntropy, KLSparsity, L1Sparsity, SquaredError
 from daezoo.models import ConvDAE, ResidualDAE, StackedDAE, VanillaDAE, residual
+from daezoo.zoo.loading import load
 
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from daezoo.batch import Batch
-from daezoo.checkpoint import load_model, locate, read
+from daezoo.checkpoint import load_model, locate
 from daezoo.corruption import Clean, Corruption
 from daezoo.data.base import SPLITS, DenoisingDataModule
 from daezoo.data.splits import rows_at_once, spread
@@ -22,6 +22,7 @@ from daezoo.evaluation.target import check_whitening, on_device, own_data
 from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 from daezoo.report import say
+from daezoo.zoo import loading
 
 WIDEST = 4096
 """Elements of the largest sample that a linear denoiser is fitted to: it has the square of that many weights."""
@@ -240,7 +241,7 @@ def find(targets: Sequence[str]) -> list[tuple[str, Path]]:
             paths = sorted(Path(target).glob("**/checkpoints/last.ckpt"))
             named = [(str(path.parent.parent), path) for path in paths]
         else:
-            named = [(target, locate(target))]
+            named = [(target, Path(target))] if loading.is_name(target) else [(target, locate(target))]
         if not named:
             raise ValueError(f"There is no run in {target}: no folder in it has a file checkpoints/last.ckpt.")
         for name, path in named:
@@ -257,7 +258,7 @@ def open_runs(options: Namespace) -> tuple[list[Run], DenoisingDataModule]:
     runs: list[Run] = []
     data, first = options.data, None
     for name, path in find(options.targets):
-        checkpoint = read(path)
+        checkpoint = loading.open_target(name if loading.is_name(name) else path, options.source)[1]
         if "datamodule_hyper_parameters" not in checkpoint:
             raise ValueError(f"{name} does not say what noise it was trained with. Leave it out.")
         own = own_data(path, checkpoint, options.root)

@@ -5,12 +5,12 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from daezoo.errors import Parser
 from daezoo.evaluation.noise_grid import Row, conditions, judge, open_runs
 from daezoo.evaluation.noise_grid_figures import pictures, print_tables
 from daezoo.evaluation.target import add_data_arguments, parse
 from daezoo.figures import save
 from daezoo.files import to_json, write_text
+from daezoo.parser import Parser
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -29,7 +29,10 @@ def run(args: list[str]) -> None:
         args: The command line, without the command.
     """
     parser = Parser(prog="daezoo noise-grid", description="Runs at all noise levels and types, beside two baselines.")
-    parser.add_argument("targets", type=str, nargs="+", help="Run folders, checkpoints, or folders with runs in them.")
+    parser.add_argument(
+        "targets", type=str, nargs="+", help="Run folders, checkpoints, zoo names, or folders with runs."
+    )
+    parser.add_argument("--source", type=str | None, help="Where to look for zoo names, as for daezoo zoo.")
     add_data_arguments(parser)
     parser.add_argument("--levels", type=str | None, help="Test levels of every type, as 0.1,0.25; those trained at.")
     parser.add_argument("--samples", type=int | None, help="So many test samples, evenly spread; all by default.")

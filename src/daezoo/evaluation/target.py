@@ -8,10 +8,11 @@ import torch
 from jsonargparse import Namespace
 
 import daezoo.data
-from daezoo.checkpoint import load_model, locate, read, rebuild
+from daezoo.checkpoint import load_model, rebuild
 from daezoo.data.base import DenoisingDataModule
-from daezoo.errors import Parser
 from daezoo.models import DenoisingAutoencoder
+from daezoo.parser import Parser
+from daezoo.zoo import loading
 
 
 class Target(NamedTuple):
@@ -19,7 +20,7 @@ class Target(NamedTuple):
 
     Attributes:
         name: As it was given.
-        path: Its checkpoint.
+        path: Its checkpoint, or its name in the zoo.
         model: In eval mode, on the device asked for.
         data: Set up.
         seed: That it was trained with; 0 if its checkpoint names none.
@@ -58,7 +59,10 @@ def data_names() -> dict[str, str]:
 def target_parser(command: str, description: str) -> Parser:
     """A parser with the arguments that `open_target` needs."""
     parser = Parser(prog=f"daezoo {command}", description=description)
-    parser.add_argument("target", type=str, help="A run folder or a checkpoint.")
+    parser.add_argument(
+        "target", type=str, help="A run folder, a checkpoint, or a zoo name such as stacked.mnist-mask25."
+    )
+    parser.add_argument("--source", type=str | None, help="Where to look for a zoo name, as for daezoo zoo.")
     parser.add_argument("--batch_size", type=int | None, help="Samples in a batch; those of the run if not given.")
     add_data_arguments(parser)
     return parser
@@ -101,8 +105,7 @@ def open_target(options: Namespace) -> Target:
     Raises:
         ValueError: If there is no such model or data, or they do not fit each other.
     """
-    path = locate(options.target)
-    checkpoint = read(path)
+    path, checkpoint = loading.open_target(options.target, options.source)
     model = on_device(load_model(path, checkpoint), options.device)
     data = options.data or own_data(path, checkpoint, options.root)
     if options.data and data.hparams["corruption"] is None and "datamodule_hyper_parameters" in checkpoint:

@@ -1,5 +1,6 @@
 """What all denoising autoencoders share: the objective, the steps, the optimizer."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -49,6 +50,9 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         loss: The reconstruction loss, with its output link.
         penalties: Terms added to it.
         optimizer: What trains it.
+
+    Attributes:
+        value_range: Smallest and largest value of clean samples; None if not known, as while training.
     """
 
     code_pooling: ClassVar[str] = ""
@@ -67,6 +71,7 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         self.penalties = list(penalties or ())
         self.optimizer = optimizer or AdamW()
         self.compile_mode: str | None = None
+        self.value_range: tuple[float, float] | None = None
         if len({penalty.name for penalty in self.penalties}) < len(self.penalties):
             raise ValueError(f"Each kind of penalty may appear once, got {self.penalties}.")
 
@@ -107,11 +112,44 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         """
         return self.loss.link(self(noisy, level).float())
 
-    def check_shape(self, x: Tensor) -> None:
-        """Raise ValueError unless `x` is (batch, *shape)."""
+    def check_shape(self, x: Tensor, clean: bool = False) -> None:
+        """Raise ValueError unless `x` is (batch, *shape), and its values fit as `check_values` says."""
         if tuple(x.shape[1:]) != self.shape:
             expected = ", ".join(["batch", *map(str, self.shape)])
             raise ValueError(f"{type(self).__name__} expects samples of shape ({expected}), got {tuple(x.shape)}.")
+        self.check_values(x, clean)
+
+    def check_values(self, x: Tensor, clean: bool = False) -> None:
+        """Check that samples are on the scale the model was trained on, where that is known.
+
+        Args:
+            x: The samples, which may be noisy.
+            clean: Warn if they leave the range of clean values, as they do if they are on another scale, or noisy.
+
+        Raises:
+            ValueError: If they are of another type than the weights, or further from the range of clean values than
+                ten times its width.
+        """
+        wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)  # inside torch.func, where no value can be read
+        if self.value_range is None or self.training or x.is_meta or wrapped or torch.compiler.is_compiling():
+            return
+        low, high = self.value_range
+        expected = f"{type(self).__name__} expects floating point, clean values in [{low:g}, {high:g}]"
+        if not x.is_floating_point():
+            raise ValueError(f"{expected}, got {x.dtype}. Bytes are to be divided by 255.")
+        dtype = next(self.parameters()).dtype
+        cast = torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64
+        if x.dtype != dtype and not cast:
+            raise ValueError(f"{expected} of type {dtype}, got {x.dtype}. Convert the samples: x.to({dtype}).")
+        margin = 10 * (high - low)
+        smallest, largest = (value.item() for value in x.aminmax()) if x.numel() else (low, high)
+        if not (low - margin <= smallest and largest <= high + margin):
+            raise ValueError(f"{expected}, got values from {smallest:g} to {largest:g}. Rescale them first.")
+        if clean and (smallest < low - 1e-3 * margin or largest > high + 1e-3 * margin):
+            warnings.warn(
+                f"{expected}, got values from {smallest:g} to {largest:g}. If they are not noisy, rescale them.",
+                stacklevel=4,
+            )
 
     def loss_terms(self, batch: Batch, output: Tensor | None = None) -> dict[str, Tensor]:
         """The named scalars whose sum is the loss, each averaged over the batch.

@@ -51,7 +51,7 @@ class ConvDAE(DenoisingAutoencoder):
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of images (batch, C, H, W): (batch, code)."""
-        self.check_shape(x)
+        self.check_shape(x, clean=True)
         return pooled(self.network.encode(x)).flatten(1)
 
     def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:

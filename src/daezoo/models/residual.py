@@ -59,16 +59,17 @@ class ResidualDAE(DenoisingAutoencoder):
 
     code_pooling = "avg1x1"
 
-    def check_shape(self, x: Tensor) -> None:
+    def check_shape(self, x: Tensor, clean: bool = False) -> None:
         """Raise ValueError unless `x` is (batch, C, H, W) with the trained C."""
         if x.ndim != 4 or x.shape[1] != self.shape[0]:
             raise ValueError(
                 f"ResidualDAE expects images of shape (batch, {self.shape[0]}, height, width), got {tuple(x.shape)}."
             )
+        self.check_values(x, clean)
 
     def encode(self, x: Tensor) -> Tensor:
         """The last hidden feature map averaged over the image, (batch, width)."""
-        self.check_shape(x)
+        self.check_shape(x, clean=True)
         return self.network.features(x).mean((2, 3))
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:

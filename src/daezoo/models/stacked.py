@@ -105,7 +105,7 @@ class StackedDAE(DenoisingAutoencoder):
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of the whole stack for samples (batch, *shape): (batch, hidden[-1])."""
-        self.check_shape(x)
+        self.check_shape(x, clean=True)
         return self.network.encode(x.flatten(1))
 
     def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:
@@ -115,7 +115,8 @@ class StackedDAE(DenoisingAutoencoder):
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
         """Raw output of the whole stack for samples (batch, *shape), the same shape; `level` is ignored."""
-        return self.network.decode(self.encode(noisy)).view_as(noisy)
+        self.check_shape(noisy)
+        return self.network.decode(self.network.encode(noisy.flatten(1))).view_as(noisy)
 
     def loss_terms(self, batch: Batch, output: Tensor | None = None) -> dict[str, Tensor]:
         """The terms of the active layer, or of the whole stack, whose output may be known already."""

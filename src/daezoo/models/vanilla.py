@@ -41,7 +41,7 @@ class VanillaDAE(DenoisingAutoencoder):
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of samples (batch, *shape): (batch, hidden[-1])."""
-        self.check_shape(x)
+        self.check_shape(x, clean=True)
         return self.network.encode(x.flatten(1))
 
     def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:
@@ -51,7 +51,8 @@ class VanillaDAE(DenoisingAutoencoder):
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
         """Raw output for noisy samples (batch, *shape), the same shape; `level` is ignored."""
-        return self.network.decode(self.encode(noisy)).view_as(noisy)
+        self.check_shape(noisy)
+        return self.network.decode(self.network.encode(noisy.flatten(1))).view_as(noisy)
 
     def filters(self) -> Tensor | None:
         """The first layer's weights as pictures, (hidden[0], C, H, W); None for vectors."""

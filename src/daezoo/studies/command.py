@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from daezoo.errors import Parser
 from daezoo.evaluation.probe import Probe
+from daezoo.parser import Parser
 from daezoo.studies.cells import Cell, add_row, rows_of
 from daezoo.studies.tables import render
 

@@ -1,0 +1,136 @@
+"""The numbers of an entry: measured once when it is exported, and again whenever somebody doubts them."""
+
+from collections.abc import Callable, Sequence
+from math import isfinite
+from typing import Any, NamedTuple
+
+import torch
+from jsonargparse import Namespace
+
+from daezoo.checkpoint import rebuild
+from daezoo.corruption import Corruption
+from daezoo.data.base import SPLITS
+from daezoo.evaluation.features import extract, numbered_classes
+from daezoo.evaluation.probe import PROTOCOL, Part, Probe, judge, linear_probe, protocol_of
+from daezoo.evaluation.restoration import evaluate
+from daezoo.evaluation.target import Target, open_target
+from daezoo.hardware import describe
+from daezoo.hyperparameters import plain
+from daezoo.zoo.entry import Built, Metric
+
+RECONSTRUCTION = "reconstruction-v1"
+"""As `daezoo evaluate`: noise keyed by (split_seed, sample), mean over test samples, nothing clipped or quantised."""
+ACCURACY_TOLERANCE, PSNR_TOLERANCE, MSE_TOLERANCE = 0.002, 0.05, 0.01
+"""Absolute, but no less than two test samples; in dB; relative."""
+
+
+class Again(NamedTuple):
+    """A metric, and what it is now."""
+
+    metric: Metric
+    value: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within its tolerance."""
+        return abs(self.value - self.metric.value) <= self.metric.tolerance
+
+
+def opened(name: str, source: str | None = None, root: str | None = None, device: str = "cpu") -> Target:
+    """A run or a pretrained model with the data that it was trained on, as `daezoo probe` opens it.
+
+    Raises:
+        DataMissing: If that data is not here.
+        ValueError: If the model cannot be had, or does not fit the data.
+    """
+    return open_target(Namespace(target=name, source=source, root=root, device=device, data=None, batch_size=None))
+
+
+def _reconstruction(target: Target, corruption: Corruption) -> dict[str, float]:
+    data = target.data
+    return evaluate(target.model, data.evaluation_batches("test", corruption), data.splits["train"].mean())
+
+
+def measure(target: Target, levels: Sequence[float] = (), known: dict[str, Probe] | None = None) -> list[Metric]:
+    """All metrics of a model: reconstruction under the noise it was trained with, and, with labels, a linear probe.
+
+    Args:
+        target: The model and its data.
+        levels: Further noise levels for the reconstruction.
+        known: As for `daezoo.evaluation.probe.judge`.
+    """
+    data = target.data
+    where: dict[str, Any] = {"hardware": describe(target.model.device), "threads": torch.get_num_threads()}
+    metrics = []
+    trained = data.evaluation_corruption
+    for corruption in (trained, *(trained.at(level) for level in levels)):
+        found = _reconstruction(target, corruption)
+        shared = {
+            "protocol": RECONSTRUCTION,
+            "corruption": Built(**plain(corruption)),
+            "samples": len(data.splits["test"]),
+            **where,
+        }
+        baselines = {"noisy input": found["mse_noisy_input"], "training mean": found["mse_train_mean"]}
+        tolerance = found["mse"] * MSE_TOLERANCE
+        metrics.append(Metric(name="mse", value=found["mse"], tolerance=tolerance, baselines=baselines, **shared))
+        noisy = {"noisy input": found["psnr_noisy_input"]} if isfinite(found["psnr_noisy_input"]) else {}
+        metrics.append(Metric(name="psnr", value=found["psnr"], tolerance=PSNR_TOLERANCE, baselines=noisy, **shared))
+    if _has_labels(target):
+        result = judge(target, known=known)
+        samples = result["samples"]["test"]
+        metrics.append(
+            Metric(
+                protocol=result["protocol"],
+                name="accuracy",
+                value=result["accuracy"],
+                tolerance=max(ACCURACY_TOLERANCE, 2.5 / samples),
+                baselines={"raw pixels": result["raw_pixels"], "untrained": result["untrained"]},
+                corruption=None,
+                samples=samples,
+                **where,
+            )
+        )
+    return metrics
+
+
+def _has_labels(target: Target) -> bool:
+    return int(target.data.splits["test"][0].label) >= 0
+
+
+def _accuracy(target: Target) -> float:
+    classes, labels = numbered_classes(target.data)
+    device = target.model.device
+    codes = {name: extract(target.model, target.data.splits[name], device)[-1] for name in SPLITS}
+    train, valid, test = (Part(codes[name], labels[name].to(device)) for name in SPLITS)
+    return linear_probe(train, valid, test, classes).accuracy
+
+
+def again(metrics: Sequence[Metric], target: Target, say: Callable[[str], None] | None = None) -> list[Again]:
+    """The same metrics once more.
+
+    Args:
+        metrics: As they are recorded.
+        target: The model and its data.
+        say: Told what is being measured.
+    """
+    done: list[Again] = []
+    seen: dict[str, dict[str, float]] = {}
+    for metric in metrics:
+        if say:
+            say(f"{target.name}: {metric.protocol} {metric.name}")
+        if not metric.protocol.startswith((RECONSTRUCTION, PROTOCOL)):
+            raise ValueError(f"This version of daezoo does not know the protocol {metric.protocol} of {target.name}.")
+        if metric.corruption is None:
+            if protocol_of(target.model, -1) != metric.protocol:
+                raise ValueError(
+                    f"{target.name} is measured by {protocol_of(target.model, -1)}, not {metric.protocol}."
+                )
+            done.append(Again(metric, _accuracy(target)))
+            continue
+        config = {"_class_path": metric.corruption.class_path, **metric.corruption.init_args}
+        corruption = rebuild(target.path, config, Corruption)
+        if str(corruption) not in seen:
+            seen[str(corruption)] = _reconstruction(target, corruption)
+        done.append(Again(metric, seen[str(corruption)][metric.name]))
+    return done

@@ -1,0 +1,131 @@
+"""zoo/README.md, rendered from the entries beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from daezoo.files import write_text
+from daezoo.zoo.entry import Built, Entry, Metric, read_all
+
+HEAD = """# The zoo
+
+Rendered from the entries in this folder by `make zoo-readme`; not typed. One YAML file for each pretrained model says
+how it was trained, what it reaches by which protocol, and the sha256 of its weights; `daezoo zoo info NAME` prints it.
+
+```python
+import daezoo
+
+model = daezoo.load("{first}")
+```
+
+`make zoo` checks digest, strict load and golden output of every model, and `daezoo zoo verify --metrics` measures all
+numbers below again where the data is at hand. The command that trained a model is in its entry, and
+`daezoo zoo retrain NAME --compare` runs it. A `candidate` was trained on a CPU, though its recipe
+wants a GPU: longer, and on more crops.
+"""
+CARD = """# Denoising autoencoders of daezoo
+
+```python
+import daezoo
+
+model = daezoo.load("{{first}}", source="{where}")
+```
+
+Beside the weights of each model lies its entry, which says how it was trained and what it reaches by which protocol;
+`daezoo zoo verify --source {where}` checks that.
+"""
+FEATURES = """
+## Features
+
+Test accuracy in % of a linear probe by protocol `logreg-v1` (feature maps averaged over a 4 x 4 grid, where the
+protocol says so): codes of clean samples, standardised; multinomial logistic regression, L2 strength picked on the
+validation split. Beside it the same probe on raw pixels and on the encoder before training.
+
+"""
+RESTORATION = """
+## Reconstruction
+
+Protocol `reconstruction-v1`: test samples under the noise named, mean over samples, data in [0, 1], nothing clipped or
+quantised. Beside it leaving the noisy input as it is, and predicting the mean training sample. For folders of pictures,
+such as `bsd400`, samples are crops of the held-out tenth of the pictures.
+
+"""
+LICENCES = """
+## Files and licences
+
+"""
+
+
+def noise(corruption: Built) -> str:
+    """A corruption in a few words, such as Masking 0.25."""
+
+    def in_short(value: object) -> str:
+        if isinstance(value, dict):
+            inner = value.get("init_args", {})
+            return "–".join(str(inner[key]) for key in ("low", "high", "start", "stop", "value") if key in inner)
+        return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+    level = next(iter(corruption.init_args.values()), None)
+    return " ".join([corruption.class_path.rpartition(".")[2], *([] if level is None else [in_short(level)])])
+
+
+def shown(metric: Metric | None, baseline: str | None = None) -> str:
+    """A number, or that of a baseline; nothing if there is none. An accuracy is in %."""
+    if metric is None:
+        return ""
+    value = metric.value if baseline is None else metric.baselines.get(baseline)
+    if value is None:
+        return ""
+    return f"{100 * value:.2f}" if metric.name == "accuracy" else f"{value:.{5 if metric.name == 'mse' else 2}f}"
+
+
+def trained_on(entry: Entry) -> str:
+    """Name of the data set, in a word."""
+    path: object = entry.data.init_args.get("path") or entry.data.init_args.get("root")
+    kind = entry.data.class_path.rpartition(".")[2].removesuffix("Data")
+    return Path(path).stem if kind in ("Arrays", "Images", "Shards") and isinstance(path, str) else kind
+
+
+def render(entries: Sequence[Entry], head: str = HEAD) -> str:
+    """The whole document.
+
+    Args:
+        entries: The models.
+        head: Its beginning, with {first} for a model's name.
+    """
+    text = head.format(first=entries[0].name if entries else "family.tag")
+    text += FEATURES + _row("name", "data", "trained under", "protocol", "accuracy", "raw pixels", "untrained")
+    text += _row(*["---"] * 7)
+    for entry in entries:
+        if metric := entry.metric("accuracy"):
+            trained = next((noise(one.corruption) for one in entry.metrics if one.corruption), "")
+            beside = (shown(metric), shown(metric, "raw pixels"), shown(metric, "untrained"))
+            text += _row(entry.name, trained_on(entry), trained, metric.protocol, *beside)
+    text += RESTORATION + _row(
+        "name", "data", "noise", "mse", "noisy input", "training mean", "PSNR (dB)", "noisy input"
+    )
+    text += _row(*["---"] * 8)
+    for entry in entries:
+        for corruption in dict.fromkeys(one.corruption.model_dump_json() for one in entry.metrics if one.corruption):
+            under = Built.model_validate_json(corruption)
+            of = {one.name: one for one in entry.metrics if one.corruption == under}
+            mse, psnr = of.get("mse"), of.get("psnr")
+            errors = (shown(mse), shown(mse, "noisy input"), shown(mse, "training mean"))
+            decibels = (shown(psnr), shown(psnr, "noisy input") or "∞")
+            text += _row(entry.name, trained_on(entry), noise(under), *errors, *decibels)
+    text += LICENCES + _row("name", "status", "parameters", "file", "weights", "training data") + _row(*["---"] * 6)
+    for entry in entries:
+        file = f"{entry.weights.bytes / 1e6:.2f} MB, {entry.weights.dtype}"
+        licences = (entry.licence.weights, entry.licence.data)
+        text += _row(entry.name, entry.status, f"{entry.weights.parameters:,}", file, *licences)
+    return text
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def write(folder: Path) -> Path:
+    """Render a folder's README.md."""
+    path = folder / "README.md"
+    write_text(path, render(read_all(folder)))
+    return path
