@@ -5,12 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from daezoo.zoo.loading import load
+    from daezoo.zoo.publish import push_to_hub
     from daezoo.zoo.source import info, list_models
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "info", "list_models", "load"]
+__all__ = ["__version__", "info", "list_models", "load", "push_to_hub"]
 
-HOMES = {"info": "daezoo.zoo.source", "list_models": "daezoo.zoo.source", "load": "daezoo.zoo.loading"}
+HOMES = {
+    "info": "daezoo.zoo.source",
+    "list_models": "daezoo.zoo.source",
+    "load": "daezoo.zoo.loading",
+    "push_to_hub": "daezoo.zoo.publish",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,9 +8,9 @@ import torch
 from tiny_zoo import NAME, model_of, send, serving, tiny
 
 import daezoo
+from daezoo import push_to_hub
 from daezoo.zoo import cache, download
 from daezoo.zoo.entry import ZooError
-from daezoo.zoo.publish import push_to_hub
 
 
 class StandIn:

@@ -79,12 +79,10 @@ def _opened(url: str, start: int, headers: dict[str, str]) -> Iterator[requests.
                     "another source: --source."
                 )
             yield response
+    except ZooError:
+        raise
     except (requests.TooManyRedirects, ValueError) as error:  # a ValueError of requests is about the address
-        raise (
-            error
-            if isinstance(error, ZooError)
-            else ZooError(f"{url} cannot be had: {error}. Name another source: --source.")
-        ) from None
+        raise ZooError(f"{url} cannot be had: {error}. Name another source: --source.") from None
     except requests.RequestException as error:
         raise Passing(_reason(error)) from None
 

@@ -17,6 +17,8 @@ LARGEST_ENTRY = 2**18
 """Bytes of an entry, at most."""
 LARGEST_WEIGHTS = 2**32
 """Bytes of weights, at most."""
+LARGEST_TOLERANCE = 0.1
+"""Of a metric, as a share of its value: more would check nothing."""
 TIER = 6_000_000
 """Bytes of all weights together that travel inside the wheel, at most."""
 
@@ -106,7 +108,7 @@ class Metric(_Part):
 
     @model_validator(mode="after")
     def _means_something(self) -> "Metric":
-        if self.tolerance > 0.1 * abs(self.value):
+        if self.tolerance > max(1e-9, LARGEST_TOLERANCE * abs(self.value)):
             raise ValueError(f"tolerance must be no more than a tenth of {self.value:g}, got {self.tolerance:g}")
         if (self.corruption is None) != (self.name == "accuracy"):
             raise ValueError("an accuracy is of clean samples, mse and psnr are of noisy ones")

@@ -96,6 +96,7 @@ def export(
     if licence is None:
         raise ZooError(f"The licence of the data in {kind} is not known: --data-licence TEXT")
 
+    command = _command(run)
     target = opened(str(run), root=root)
     metrics = measure(target, levels, known)
     full = {
@@ -129,7 +130,7 @@ def export(
         ),
         urls=[],
         training=Training(
-            command=_command(run),
+            command=command,
             commit=summary["commit"],
             seed=summary["seed"],
             epochs=summary["epochs"],

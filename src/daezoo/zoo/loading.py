@@ -43,12 +43,9 @@ def tensors_of(content: bytes, entry: Entry) -> dict[str, Tensor]:
     try:
         tensors = safetensors.torch.load(content)
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        kind = (
-            " It is a pickle or a zip archive, which is never read."
-            if content[:2] == b"PK" or content[:1] == b"\x80"
-            else ""
-        )
-        raise ZooError(f"{where} are no safetensors file: {error}.{kind}") from None
+        pickled = content[:2] == b"PK" or content[:1] == b"\x80"
+        hint = " It is a pickle or a zip archive, which is never read." if pickled else ""
+        raise ZooError(f"{where} are no safetensors file: {error}.{hint}") from None
     expected = _skeleton(entry)
     lacking, strange = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if lacking or strange:

@@ -16,7 +16,7 @@ from daezoo.evaluation.restoration import evaluate
 from daezoo.evaluation.target import Target, open_target
 from daezoo.hardware import describe
 from daezoo.hyperparameters import plain
-from daezoo.zoo.entry import Built, Metric
+from daezoo.zoo.entry import LARGEST_TOLERANCE, Built, Metric
 
 RECONSTRUCTION = "reconstruction-v1"
 """As `daezoo evaluate`: noise keyed by (split_seed, sample), mean over test samples, nothing clipped or quantised."""
@@ -72,10 +72,12 @@ def measure(target: Target, levels: Sequence[float] = (), known: dict[str, Probe
             **where,
         }
         baselines = {"noisy input": found["mse_noisy_input"], "training mean": found["mse_train_mean"]}
-        tolerance = found["mse"] * MSE_TOLERANCE
+        tolerance = _tolerance(found["mse"], MSE_TOLERANCE * found["mse"])
         metrics.append(Metric(name="mse", value=found["mse"], tolerance=tolerance, baselines=baselines, **shared))
         noisy = {"noisy input": found["psnr_noisy_input"]} if isfinite(found["psnr_noisy_input"]) else {}
-        metrics.append(Metric(name="psnr", value=found["psnr"], tolerance=PSNR_TOLERANCE, baselines=noisy, **shared))
+        if isfinite(found["psnr"]):
+            tolerance = _tolerance(found["psnr"], PSNR_TOLERANCE)
+            metrics.append(Metric(name="psnr", value=found["psnr"], tolerance=tolerance, baselines=noisy, **shared))
     if _has_labels(target):
         result = judge(target, known=known)
         samples = result["samples"]["test"]
@@ -84,7 +86,7 @@ def measure(target: Target, levels: Sequence[float] = (), known: dict[str, Probe
                 protocol=result["protocol"],
                 name="accuracy",
                 value=result["accuracy"],
-                tolerance=max(ACCURACY_TOLERANCE, 2.5 / samples),
+                tolerance=_tolerance(result["accuracy"], max(ACCURACY_TOLERANCE, 2.5 / samples)),
                 baselines={"raw pixels": result["raw_pixels"], "untrained": result["untrained"]},
                 corruption=None,
                 samples=samples,
@@ -92,6 +94,10 @@ def measure(target: Target, levels: Sequence[float] = (), known: dict[str, Probe
             )
         )
     return metrics
+
+
+def _tolerance(value: float, wanted: float) -> float:
+    return max(1e-9, min(wanted, LARGEST_TOLERANCE * abs(value)))
 
 
 def _has_labels(target: Target) -> bool:

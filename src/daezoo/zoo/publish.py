@@ -20,6 +20,7 @@ from daezoo.zoo.source import (
     hub_endpoint,
     hub_library,
     imported_folder,
+    local_folder,
     open_source,
     shipped_folder,
 )
@@ -52,14 +53,8 @@ def publish(name: str, destination: str, source: str | None = None) -> Entry:
     _send(destination, files, found)
     _compare(open_source(destination), found, content)
     ours = shipped_folder() / f"{found.name}.yaml"
-    checkout = (shipped_folder().parent / "pyproject.toml").is_file()
-    if (
-        public
-        and checkout
-        and isinstance(place, Shipped)
-        and ours.is_file()
-        and entry.read(ours).weights == found.weights
-    ):
+    of_checkout = (shipped_folder().parent / "pyproject.toml").is_file() and ours.is_file()
+    if public and of_checkout and isinstance(place, Shipped) and entry.read(ours).weights == found.weights:
         entry.write(found, shipped_folder())
         readme.write(shipped_folder())
     return found
@@ -83,8 +78,8 @@ def push_to_hub(name: str, repository: str, source: str | None = None, private: 
 
 
 def _send(destination: str, files: dict[str, bytes], found: Entry) -> None:
-    if "://" not in destination or destination.startswith("file://"):
-        folder = Path(destination.removeprefix("file://")).expanduser()
+    folder = local_folder(destination)
+    if folder is not None:
         for name, content in files.items():
             _write(folder / name, content)
         return

@@ -4,7 +4,8 @@ import hashlib
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -222,38 +223,37 @@ class Elsewhere(Remote):
 
 
 class _Unwritable(Exception):
-    """The local disk's fault, not that of the other side."""
+    """The local disk's fault, not that of the other side.
+
+    Args:
+        disk: What it said.
+    """
+
+    def __init__(self, disk: OSError) -> None:
+        self.disk = disk
 
 
 def _write(file: IO[bytes], chunk: bytes) -> None:
     try:
         file.write(chunk)
     except OSError as error:
-        raise _Unwritable from error
+        raise _Unwritable(error) from None
 
 
-class _said:
-    """What fsspec's many libraries raise, as a ZooError; what the local disk does stays an OSError.
-
-    Args:
-        where: The address.
-    """
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Say it."""
-        if isinstance(error, _Unwritable):
-            raise error.__cause__ or error
-        if isinstance(error, Exception) and not isinstance(error, ZooError):
-            raise ZooError(
-                f"{self.where} cannot be had: {type(error).__name__}: {error}. Check the address, the access rights, "
-                "and that fsspec's package for it is installed; or name another source: --source."
-            ) from None
+@contextmanager
+def _said(where: str) -> Iterator[None]:
+    """What fsspec's many libraries raise, as a ZooError; what the local disk does stays an OSError."""
+    try:
+        yield
+    except ZooError:
+        raise
+    except _Unwritable as error:
+        raise error.disk from None
+    except Exception as error:
+        raise ZooError(
+            f"{where} cannot be had: {type(error).__name__}: {error}. Check the address, the access rights, and that "
+            "fsspec's package for it is installed; or name another source: --source."
+        ) from None
 
 
 def open_remote(url: str) -> Any:
@@ -300,13 +300,19 @@ def open_source(where: str) -> Source:
     Raises:
         ZooError: If there is none such.
     """
-    scheme = urlsplit(where).scheme if "://" in where else ""
-    if scheme in ("", "file"):
-        path = url2pathname(urlsplit(where).path) if scheme else where
-        return Folder(where, Path(path).expanduser())
-    if scheme in ("http", "https"):
+    local = local_folder(where)
+    if local is not None:
+        return Folder(where, local)
+    if where.startswith(("http://", "https://")):
         return Web(where)
-    return Hub(where) if scheme == "hf" else Elsewhere(where)
+    return Hub(where) if where.startswith("hf://") else Elsewhere(where)
+
+
+def local_folder(where: str) -> Path | None:
+    """The folder that an address names; None if it is none of this machine."""
+    if where.startswith("file://"):
+        return Path(url2pathname(urlsplit(where).path))
+    return None if "://" in where else Path(where).expanduser()
 
 
 def shipped_folder() -> Path:
