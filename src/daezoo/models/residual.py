@@ -1,13 +1,13 @@
 """The residual-prediction denoising autoencoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
 from torch import Tensor
 
 from daezoo.losses import Penalty, ReconstructionLoss
-from daezoo.models.base import DenoisingAutoencoder
+from daezoo.models.base import DenoisingAutoencoder, identity
 from daezoo.networks.residual import NoisePredictor
 from daezoo.optim import Optimizer
 
@@ -71,6 +71,11 @@ class ResidualDAE(DenoisingAutoencoder):
         """The last hidden feature map averaged over the image, (batch, width)."""
         self.check_shape(x, clean=True)
         return self.network.features(x).mean((2, 3))
+
+    def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:
+        """The code alone, after `after`; of samples that may be noisy."""
+        self.check_shape(x)
+        return [after(self.network.features(x).mean((2, 3)))]
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
         """The denoised images x̃ − net(x̃), the same shape; `level` is ignored."""
