@@ -45,7 +45,10 @@ def whole(split: "Split") -> "Sample":
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory; what a command writes lands here."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DAEZOO_DATA", raising=False)
+    for name in ("DAEZOO_DATA", "DAEZOO_SOURCE", "DAEZOO_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    if "DAEZOO_CACHE" not in os.environ:  # else a fixture has chosen one
+        monkeypatch.setenv("DAEZOO_CACHE", str(tmp_path / "zoo-cache"))
     return tmp_path
 
 
