@@ -63,6 +63,12 @@ def weights_of(name: str, content: bytes, dtype: str = "float32", parameters: in
     return {"file": file, "bytes": len(content), "sha256": digest, "dtype": dtype, "parameters": parameters}
 
 
+def error_of(protocol: str, corruption: dict[str, Any]) -> dict[str, Any]:
+    """A mean squared error as an entry records it."""
+    number = {"protocol": protocol, "name": "mse", "value": 0.1, "tolerance": 0.001, "baselines": {}}
+    return {**number, "corruption": corruption, "samples": 1, "hardware": "", "threads": 1}
+
+
 def put(folder: Path, fields: dict[str, Any], content: bytes) -> Entry:
     """Write an entry, whatever it says, beside a file, whatever it holds."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -193,11 +193,11 @@ def _download_one(name: str, options: Namespace, show: Callable[[str, int, int],
         if show:
             show(entry.name, entry.weights.bytes, there)
 
+    content = place.weights(entry, progress)
     if options.dest:
-        publish.download(name, options.dest, options.source, progress)
+        publish.keep(entry, content, options.dest)
         path = str(options.dest / entry.weights.file)
     else:
-        place.weights(entry, progress)
         path = str(cache.place_of(entry.weights)) if _where(entry, place) == "cached" else place.where
     return {"name": entry.name, "bytes": entry.weights.bytes, "sha256": entry.weights.sha256, "in": path}
 
@@ -307,8 +307,7 @@ def _retrain(options: Namespace) -> None:
     folder = retrain(entry, options.runs)
     found = compare(entry, folder) if options.compare else []
     if options.json:
-        metrics = [{**one.metric.model_dump(), "measured": one.value, "holds": one.holds} for one in found]
-        _print_json({"name": entry.name, "run": str(folder), "metrics": metrics})
+        _print_json({"name": entry.name, "run": str(folder), "metrics": [one.as_row() for one in found]})
     else:
         rows = [[one.metric.name, f"{one.metric.value:.6g}", f"{one.value:.6g}", _said(one.holds)] for one in found]
         if found:

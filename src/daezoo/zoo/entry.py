@@ -38,6 +38,10 @@ URL = r"^(https?|hf|s3|gs|az)://\S+$"
 Url = Annotated[str, Field(pattern=URL)]
 
 
+Status = Literal["released", "candidate"]
+Dtype = Literal["float16", "float32"]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -55,7 +59,7 @@ class Weights(_Part):
     file: str
     bytes: int = Field(ge=1, le=LARGEST_WEIGHTS)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    dtype: Literal["float16", "float32"]
+    dtype: Dtype
     parameters: int = Field(ge=1)
 
 
@@ -140,7 +144,7 @@ class Entry(_Part):
 
     schema_version: int = Field(alias="schema")
     name: str
-    status: Literal["released", "candidate"]
+    status: Status
     description: str
     model: Built
     data: Built

@@ -18,10 +18,12 @@ from daezoo.files import write_atomically
 from daezoo.zoo.entry import (
     SCHEMA,
     Built,
+    Dtype,
     Entry,
     Input,
     Licence,
     Metric,
+    Status,
     Training,
     Weights,
     ZooError,
@@ -49,7 +51,7 @@ def export(
     folder: Path,
     *,
     description: str | None = None,
-    status: str = "candidate",
+    status: Status = "candidate",
     data_licence: str | None = None,
     weights_licence: str = "MIT",
     hardware: str | None = None,
@@ -102,7 +104,8 @@ def export(
     full = {
         key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in contents["state_dict"].items()
     }
-    chosen, state = "float32", full
+    chosen: Dtype = "float32"
+    state = full
     if dtype != "float32":
         half = {key: tensor.half().float() if tensor.is_floating_point() else tensor for key, tensor in full.items()}
         model = load_model(path, {**contents, "state_dict": half}).to(target.model.device)
@@ -116,7 +119,7 @@ def export(
     entry = Entry(
         schema=SCHEMA,
         name=name,
-        status=status,  # type: ignore[arg-type]
+        status=status,
         description=description or f"{type(model).__name__} on {kind.removesuffix('Data')}, {target.data.corruption}",
         model=_built(contents["hyper_parameters"]),
         data=data,
@@ -125,7 +128,7 @@ def export(
             file=f"{name}.safetensors",
             bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
-            dtype=chosen,  # type: ignore[arg-type]
+            dtype=chosen,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
         ),
         urls=[],

@@ -35,6 +35,10 @@ class Again(NamedTuple):
         """Whether it is within its tolerance."""
         return abs(self.value - self.metric.value) <= self.metric.tolerance
 
+    def as_row(self) -> dict[str, Any]:
+        """The metric as plain data, with what was measured now."""
+        return {**self.metric.model_dump(), "measured": self.value, "holds": self.holds}
+
 
 def opened(name: str, source: str | None = None, root: str | None = None, device: str = "cpu") -> Target:
     """A run or a pretrained model with the data that it was trained on, as `daezoo probe` opens it.

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from daezoo.files import write_atomically
 from daezoo.zoo import cache, entry, readme
-from daezoo.zoo.download import Progress, online
+from daezoo.zoo.download import online
 from daezoo.zoo.entry import Entry, ZooError
 from daezoo.zoo.source import (
     Elsewhere,
@@ -139,18 +139,14 @@ def _compare(place: Source, found: Entry, content: bytes) -> None:
         raise ZooError(f"{place.where} holds other weights of {found.name} than were written there.")
 
 
-def download(name: str, folder: Path, source: str | None = None, progress: Progress | None = None) -> Entry:
-    """Copy a pretrained model's entry and verified weights into a folder, which then is a source.
+def keep(found: Entry, content: bytes, folder: Path) -> None:
+    """Write an entry and its verified weights into a folder, which then is a source.
 
     Raises:
-        ZooError: If it cannot be had.
         OSError: If it cannot be written.
     """
-    found, place = find(name, source)
-    content = place.weights(found, progress)
     _write(folder / found.weights.file, content)
     entry.write(found, folder)
-    return found
 
 
 def import_from(folder: str | os.PathLike[str], names: list[str]) -> list[Entry]:

@@ -81,7 +81,7 @@ def _with_metrics(
         return Verdict(entry.name, checked, skipped=f"its data is absent: {error}")
     except ValueError as error:
         return Verdict(entry.name, checked, str(error))
-    rows = [{**one.metric.model_dump(), "measured": one.value, "holds": one.holds} for one in found]
+    rows = [one.as_row() for one in found]
     far = [
         f"{one.metric.name} ({one.metric.protocol}) is {one.value:.6g}, the entry says {one.metric.value:.6g} ± "
         f"{one.metric.tolerance:.2g}"
