@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 import torch
 import yaml
-from tiny_zoo import NAME, files_of, serving, tiny
+from tiny_zoo import NAME, error_of, files_of, serving, tiny
 
 import daezoo
 from conftest import ROOT
@@ -148,17 +148,8 @@ def test_verify_of_nothing_is_no_success(zoo, tmp_path, daezoo_command):
         assert status == 2 and "no models" in err
     status, out, _ = daezoo_command("zoo", "verify", NAME, "--metrics")
     assert status == 0 and "metrics skipped: its entry records none" in out
-    number = {
-        "name": "mse",
-        "value": 0.1,
-        "tolerance": 0.001,
-        "baselines": {},
-        "samples": 1,
-        "hardware": "",
-        "threads": 1,
-    }
     noise = {"class_path": "daezoo.corruption.Gaussian", "init_args": {"sigma": 0.1}}
-    tiny(zoo, metrics=[{"protocol": "nonsense-v9", "corruption": noise, **number}])
+    tiny(zoo, metrics=[error_of("nonsense-v9", noise)])
     status, out, _ = daezoo_command("zoo", "verify", NAME, "--metrics")
     assert status == 1 and "nonsense-v9" in out
 

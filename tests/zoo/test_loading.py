@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from tiny_zoo import NAME, fields_of, model_of, put, serving, files_of, tiny, weights_of  # isort: skip
+from tiny_zoo import NAME, error_of, fields_of, model_of, put, serving, files_of, tiny, weights_of  # isort: skip
 
 import daezoo
 from daezoo.models import ConvDAE, VanillaDAE
@@ -242,15 +242,6 @@ def canary(tmp_path, monkeypatch):
 def test_nothing_is_imported_for_data_or_metrics_or_commands_of_others(zoo, canary, daezoo_command, command):
     evil = {"class_path": "canary.Loss", "init_args": {}}
     data = {"class_path": "daezoo.data.DigitsData", "init_args": {"corruption": evil}}
-    number = {
-        "name": "mse",
-        "value": 0.1,
-        "tolerance": 0.001,
-        "baselines": {},
-        "samples": 1,
-        "hardware": "",
-        "threads": 1,
-    }
     noise = {"class_path": "daezoo.corruption.Gaussian", "init_args": {"sigma": 0.1}}
     for changed, corruption in (
         (data, noise),
@@ -258,7 +249,7 @@ def test_nothing_is_imported_for_data_or_metrics_or_commands_of_others(zoo, cana
         ({**data, "init_args": {"corruption": "canary.Loss"}}, noise),
         ({**data, "init_args": {}}, evil),
     ):
-        metrics = [{"protocol": "reconstruction-v1", "corruption": corruption, **number}]
+        metrics = [error_of("reconstruction-v1", corruption)]
         tiny(zoo, data=changed, metrics=metrics)
         where = [NAME, "--source", str(zoo)]
         words = {"verify": ["zoo", "verify", *where, "--metrics"], "retrain": ["zoo", "retrain", NAME]}
