@@ -1,4 +1,4 @@
-"""Files that are either complete or absent."""
+"""Files that are either complete or absent, and the folder of those that can be had again."""
 
 import fcntl
 import glob
@@ -10,6 +10,13 @@ from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
+
+import platformdirs
+
+
+def cache_root() -> Path:
+    """The folder of what can be made or had again: the environment's DAEZOO_CACHE, else the platform's for caches."""
+    return Path(os.environ.get("DAEZOO_CACHE") or platformdirs.user_cache_dir("daezoo"))
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

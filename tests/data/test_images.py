@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from daezoo.data import ImagesData
-from daezoo.data.images import Crops
+from daezoo.data.pictures import Crops
 
 SIZES = [(40, 60), (33, 90), (70, 64)]
 

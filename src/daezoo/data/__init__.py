@@ -6,6 +6,8 @@ from daezoo.data.cifar10 import CIFAR10Data
 from daezoo.data.digits import DigitsData
 from daezoo.data.images import ImagesData
 from daezoo.data.mnist import FashionMNISTData, MNISTData
+from daezoo.data.mnist_variations import MNISTVariationsData
+from daezoo.data.patches import PatchesData
 from daezoo.data.shapes import ShapesData
 from daezoo.data.shards import ShardsData
 
@@ -17,6 +19,8 @@ __all__ = [
     "FashionMNISTData",
     "ImagesData",
     "MNISTData",
+    "MNISTVariationsData",
+    "PatchesData",
     "ShapesData",
     "ShardsData",
 ]

@@ -1,16 +1,19 @@
-"""Generators of two 28 by 28 shape problems, rectangles and convex sets (Larochelle et al., 2007).
+"""Generators of 28 by 28 shape problems, rectangles and convex sets (Larochelle et al., 2007).
 
 The original files and the code that made them are not available: images are regenerated from the paper's description,
 so results on them can be compared with published ones only approximately.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 _SIDE = 28
 _MIN_RECTANGLE_SIDE, _MIN_SIDE_DIFFERENCE = 3, 3
+_MIN_FILLED_SIDE, _MIN_FILLED_DIFFERENCE = 10, 5
+_FILLED_AREA = 0.25, 0.75
 _MIN_GAPS = 4  # With fewer, a set that is not convex differs from a convex one by a notch hard to see.
 _POOL = 8192  # Candidates drawn at a time. Changing it changes every dataset drawn from a given seed.
 
@@ -34,17 +37,56 @@ def rectangles(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         ValueError: If `count` is below 1.
     """
     _check_count(count)
-    sides = torch.arange(_MIN_RECTANGLE_SIDE, _SIDE + 1)
+    sizes = _sizes(_MIN_RECTANGLE_SIDE, _MIN_SIDE_DIFFERENCE)
+    filled, inside, size = _placed(sizes, count, generator)
+    return _to_images(filled & ~inside), (size[:, 1] > size[:, 0]).long()
+
+
+def rectangles_on_patches(
+    count: int, generator: torch.Generator, patches: Callable[[int, int, torch.Generator], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Rectangles filled with one patch of a photograph, on another (after Larochelle et al., 2007).
+
+    To be told apart as wide or tall. The original photographs are not available. Of the sizes: height and width of at
+    least 10, |height - width| >= 5, an area of 25 to 75 % of the image; every allowed (height, width) is equally
+    likely, and so is every position at which the rectangle fits.
+
+    Args:
+        count: Number of images, at least 1.
+        generator: CPU generator, the only source of randomness.
+        patches: Makes so many patches of such a side, uint8 (N, 1, side, side).
+
+    Returns:
+        Images, uint8 (count, 1, 28, 28), and labels, int64 (count,): 1 if wider than tall, else 0.
+
+    Raises:
+        ValueError: If `count` is below 1.
+    """
+    _check_count(count)
+    sizes = _sizes(_MIN_FILLED_SIDE, _MIN_FILLED_DIFFERENCE)
+    share = sizes.prod(1) / _SIDE**2
+    sizes = sizes[(share >= _FILLED_AREA[0]) & (share <= _FILLED_AREA[1])]
+    filled, _, size = _placed(sizes, count, generator)
+    front, back = patches(2 * count, _SIDE, generator).split(count)
+    return torch.where(filled.unsqueeze(1), front, back), (size[:, 1] > size[:, 0]).long()
+
+
+def _sizes(least: int, difference: int) -> Tensor:
+    """All (height, width) with sides from `least` on that differ by `difference` or more."""
+    sides = torch.arange(least, _SIDE + 1)
     sizes = torch.cartesian_prod(sides, sides)
-    sizes = sizes[(sizes[:, 0] - sizes[:, 1]).abs() >= _MIN_SIDE_DIFFERENCE]
-    size = sizes[torch.randint(len(sizes), (count,), generator=generator)]  # (count, 2): height, width
+    return sizes[(sizes[:, 0] - sizes[:, 1]).abs() >= difference]
+
+
+def _placed(sizes: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Random rectangles: all their pixels and those within the outline, bool (count, 28, 28), and (height, width)."""
+    size = sizes[torch.randint(len(sizes), (count,), generator=generator)]
     start = (torch.rand(count, 2, generator=generator, dtype=torch.float64) * (_SIDE + 1 - size)).long()
     first, last = start.unsqueeze(-1), (start + size - 1).unsqueeze(-1)
     pixel = torch.arange(_SIDE)
     filled = (pixel >= first) & (pixel <= last)  # (count, 2, 28): rows, columns
     inside = (pixel > first) & (pixel < last)
-    outline = (filled[:, 0, :, None] & filled[:, 1, None]) & ~(inside[:, 0, :, None] & inside[:, 1, None])
-    return _to_images(outline), (size[:, 1] > size[:, 0]).long()
+    return filled[:, 0, :, None] & filled[:, 1, None], inside[:, 0, :, None] & inside[:, 1, None], size
 
 
 def convex_sets(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

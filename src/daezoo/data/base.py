@@ -13,7 +13,7 @@ from daezoo.augmentation import Augmentation
 from daezoo.batch import Batch, Noise, Sample
 from daezoo.corruption import Corruption, Masking
 from daezoo.data.splits import Split, to_unit
-from daezoo.data.whitening import whiten as whitened
+from daezoo.data.whitening import whiten
 from daezoo.hyperparameters import PlainHyperparameters
 from daezoo.randomness import SampleNoise, StepNoise, generator
 
@@ -155,7 +155,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
                 images are wanted and there are none, or they cannot be whitened.
         """
         if not self.splits:
-            self.splits = whitened(self.load()) if self.whiten else self.load()
+            self.splits = self.whitened(self.load()) if self.whiten else self.load()
         if stage == "fit":
             self._validation_cache.clear()
         train = self.splits["train"]
@@ -166,6 +166,10 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
             )
         if self.augmentation and len(self.shape) != 3:
             raise ValueError(f"Augmentation needs images (C, H, W), got samples of shape {tuple(self.shape)}.")
+
+    def whitened(self, splits: dict[str, Split]) -> dict[str, Split]:
+        """The splits whitened, with values in [0, 1] unless a data set says otherwise."""
+        return whiten(splits)
 
     def check_trainer(self, trainer: L.Trainer) -> None:
         """Check that the trainer deals batches out as this module does.

@@ -1,73 +1,18 @@
 """A folder of pictures: random crops for training, fixed crops for validation and test."""
 
 from collections.abc import Sequence
-from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sklearn.datasets
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from daezoo.batch import Sample
 from daezoo.data.base import SPLITS, DenoisingDataModule
-from daezoo.data.location import DataMissing, located
+from daezoo.data.location import located
+from daezoo.data.pictures import Crops, read_pictures
 from daezoo.data.splits import InMemory, Split
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
-
-
-class Crops(Split):
-    """All crops of some pictures; row numbers count the places a crop can have.
-
-    Args:
-        pictures: uint8, each (C, H, W).
-        size: Side of a crop.
-        epoch_size: Crops drawn per epoch.
-    """
-
-    def __init__(self, pictures: Sequence[Tensor], size: int, epoch_size: int) -> None:
-        self.size = size
-        self.epoch_size = epoch_size
-        # all pixels in one row, (C, pixels), so that crops of differently sized pictures are one gather
-        self.pixels = torch.cat([picture.flatten(1) for picture in pictures], 1)
-        heights, widths = torch.tensor([picture.shape[1:] for picture in pictures]).unbind(1)
-        self.widths = widths
-        self.columns = widths - size + 1
-        self.first_crop = torch.cat([torch.zeros(1, dtype=torch.long), ((heights - size + 1) * self.columns).cumsum(0)])
-        self.first_pixel = torch.cat([torch.zeros(1, dtype=torch.long), (heights * widths).cumsum(0)])
-
-    def __len__(self) -> int:
-        return int(self.first_crop[-1])
-
-    def __getitems__(self, rows: Tensor) -> Sample:
-        picture = torch.searchsorted(self.first_crop, rows, right=True) - 1
-        place = rows - self.first_crop[picture]
-        top, left = place // self.columns[picture], place % self.columns[picture]
-        side = torch.arange(self.size, device=rows.device)
-        y, x = top[:, None] + side, left[:, None] + side
-        pixel = self.first_pixel[picture, None, None] + y[:, :, None] * self.widths[picture, None, None] + x[:, None, :]
-        return Sample(self.pixels[:, pixel].transpose(0, 1).contiguous(), torch.full_like(rows, -1), rows)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the pictures."""
-        return self.pixels.nbytes
-
-    def on(self, device: torch.device) -> "Crops":
-        """The same split with its pictures on a device; rows are then given there too."""
-        moved = copy(self)
-        for name in ("pixels", "widths", "columns", "first_crop", "first_pixel"):
-            setattr(moved, name, getattr(self, name).to(device))
-        return moved
-
-    def mean(self) -> Tensor:
-        """The mean colour, at every pixel."""
-        color = self.pixels.sum(1, dtype=torch.float64).float() / self.pixels.shape[1] / 255
-        return color[:, None, None].expand(-1, self.size, self.size)
 
 
 class ImagesData(DenoisingDataModule):
@@ -112,28 +57,7 @@ class ImagesData(DenoisingDataModule):
         return located(self.root) if self.root else Path(sklearn.datasets.__file__).parent / "images"
 
     def _read(self, folder: Path) -> list[Tensor]:
-        if not folder.is_dir():
-            raise DataMissing(f"There is no folder {folder}. Pass --data.root DIR; to evaluate, --root DIR.")
-        files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if not files:
-            raise ValueError(f"The folder {folder} has no pictures ({', '.join(sorted(SUFFIXES))}).")
-        return [self._picture(file) for file in files]
-
-    def _picture(self, file: Path) -> Tensor:
-        try:
-            with Image.open(file) as opened:
-                image: Image.Image = ImageOps.exif_transpose(opened)
-                if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() > 65535):
-                    raise ValueError("its values have 32 bits, whose range is not known; save it with 8 or 16")
-                if image.mode.startswith("I"):  # 16 bits, which convert would clip
-                    image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-                pixels = np.array(image.convert("RGB" if self.color else "L"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{file} is broken or no picture: {error}. Repair it, or take it out.") from error
-        if min(pixels.shape[:2]) < self.crop:
-            raise ValueError(f"{file} is {pixels.shape[1]}x{pixels.shape[0]}, smaller than a crop of {self.crop}.")
-        tensor = torch.from_numpy(pixels)
-        return tensor.permute(2, 0, 1) if self.color else tensor.unsqueeze(0)
+        return read_pictures(folder, self.color, self.crop)
 
     def _bands(self, picture: Tensor) -> tuple[Tensor, ...]:
         width = picture.shape[2]

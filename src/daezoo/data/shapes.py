@@ -1,32 +1,46 @@
 """The shape problems of Larochelle et al. (2007), generated."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
-from daezoo.data._shapes import convex_sets, rectangles
+import torch
+
+from daezoo.data._shapes import convex_sets, rectangles, rectangles_on_patches
 from daezoo.data.base import SPLITS, DenoisingDataModule
-from daezoo.data.splits import InMemory, Split
+from daezoo.data.generated import Labelled, digest, generated
+from daezoo.data.pictures import photographs, random_patches
+from daezoo.data.splits import Split
 from daezoo.randomness import generator
 
-GENERATORS = {"rectangles": rectangles, "convex": convex_sets}
+VERSION = 1
+"""Of the generators: another one is other data."""
 
 
 class ShapesData(DenoisingDataModule):
-    """White shapes on black, 28 x 28 pixels: outlines of rectangles (tall or wide), or sets (convex or not).
+    """Shapes of 28 x 28 pixels: rectangles, tall or wide, or sets, convex or not.
 
-    Generated anew as Larochelle et al. (2007) describe them; the original files are others, so only the
-    ordering of methods can be compared with published numbers.
+    rectangles: white outlines on black; rectangles-images: a patch of a photograph on another patch; convex: white sets
+    on black. Generated anew as Larochelle et al. (2007) describe them; the original files and photographs are others,
+    so only the ordering of methods can be compared with published numbers. What was made is kept in DAEZOO_CACHE.
 
     Args:
         kind: Which problem.
+        photographs: Folder of the photographs for rectangles-images; $DAEZOO_DATA in it is the folder that this
+            variable names. Those that ship with scikit-learn and scikit-image if None.
         train: Training images.
         valid: Validation images.
         test: Test images.
         **kwargs: As DenoisingDataModule.
+
+    Raises:
+        ValueError: If a split has no image, or a photograph cannot be used.
     """
 
     def __init__(
         self,
-        kind: Literal["rectangles", "convex"] = "convex",
+        kind: Literal["rectangles", "rectangles-images", "convex"] = "convex",
+        photographs: str | None = None,
         train: int = 6_000,
         valid: int = 2_000,
         test: int = 10_000,
@@ -36,7 +50,8 @@ class ShapesData(DenoisingDataModule):
         if min(train, valid, test) < 1:
             raise ValueError(f"Every split needs an image or more, got {train}, {valid} and {test}.")
         self.kind = kind
-        self.sizes = (train, valid, test)
+        self.photographs = photographs
+        self.sizes = dict(zip(SPLITS, (train, valid, test), strict=True))
 
     @property
     def shape(self) -> list[int]:
@@ -45,8 +60,15 @@ class ShapesData(DenoisingDataModule):
 
     def load(self) -> dict[str, Split]:
         """The splits, each generated from (split_seed, its name)."""
-        make = GENERATORS[self.kind]
-        return {
-            name: InMemory(*make(size, generator(self.split_seed, "shapes", self.kind, name)))
-            for name, size in zip(SPLITS, self.sizes, strict=True)
+        pictures = photographs(self.photographs, 28) if self.kind == "rectangles-images" else []
+        generators: dict[str, Callable[[int, torch.Generator], Labelled]] = {
+            "rectangles": rectangles,
+            "rectangles-images": partial(rectangles_on_patches, patches=partial(random_patches, pictures)),
+            "convex": convex_sets,
         }
+
+        def make(split: str) -> Labelled:
+            return generators[self.kind](self.sizes[split], generator(self.split_seed, "shapes", self.kind, split))
+
+        key = (VERSION, self.kind, self.sizes, self.split_seed, digest(pictures))
+        return generated(self.kind, key, make)

@@ -16,26 +16,27 @@ from daezoo.data.splits import InMemory, Split
 class TorchvisionData(DenoisingDataModule):
     """A torchvision data set, kept as uint8.
 
-    5,000 training images, dealt out by split_seed, become the validation split. A subclass names its source and the
-    shape of an image.
+    Training images, dealt out by split_seed, become the validation split. A subclass names its source and the shape of
+    an image.
 
     Args:
         root: Folder that torchvision reads; the set is downloaded there if absent. The environment's DAEZOO_DATA, else
             data/, if None.
+        valid: Images of the validation split, >= 1.
         **kwargs: As DenoisingDataModule.
 
     Raises:
         DataMissing: If the set is neither there nor to be had.
-        ValueError: If it cannot be read.
+        ValueError: If it cannot be read, or `valid` leaves nothing for training.
     """
 
     source: ClassVar[Any]
     image_shape: ClassVar[tuple[int, int, int]]
-    valid: ClassVar[int] = 5_000
 
-    def __init__(self, root: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, root: str | None = None, valid: int = 5_000, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root = root
+        self.valid = valid
 
     @property
     def shape(self) -> list[int]:
@@ -65,13 +66,9 @@ class TorchvisionData(DenoisingDataModule):
 
     def load(self) -> dict[str, Split]:
         """The splits."""
-        try:
-            (images, labels), test = self._tensors(True), self._tensors(False)
-        except Exception as error:  # torchvision checks little, so damage shows in many ways
-            raise ValueError(
-                f"{self.source.__name__} in {self.folder.resolve()} cannot be read ({error}). Delete its folder "
-                "there to have it downloaded again."
-            ) from error
+        (images, labels), test = self.read()
+        if not 1 <= self.valid < len(images):
+            raise ValueError(f"valid must lie between 1 and {len(images) - 1:,}, got {self.valid}.")
         kept, held_out = self.random_split(len(images), self.valid)
         return {
             "train": InMemory(images, labels, kept),
@@ -79,11 +76,21 @@ class TorchvisionData(DenoisingDataModule):
             "test": InMemory(*test),
         }
 
+    def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Images and labels for training, and those for test."""
+        try:
+            return self._tensors(True), self._tensors(False)
+        except Exception as error:  # torchvision checks little, so damage shows in many ways
+            raise ValueError(
+                f"{self.source.__name__} in {self.folder.resolve()} cannot be read ({error}). Delete its folder "
+                "there to have it downloaded again."
+            ) from error
+
     def _tensors(self, train: bool) -> tuple[Tensor, Tensor]:
         part = self.source(self.folder, train=train)
         images = torch.as_tensor(part.data)
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
         labels = torch.as_tensor(part.targets)
-        if len(images) != len(labels) or (train and len(images) <= self.valid):
+        if len(images) != len(labels):
             raise ValueError(f"{len(images)} images and {len(labels)} labels for {'training' if train else 'test'}")
         return images, labels

@@ -51,7 +51,7 @@ class Target(NamedTuple):
 
 def data_names() -> dict[str, str]:
     """The names of the data modules' classes by their short names, which are those of configs/data."""
-    short = {"FashionMNISTData": "fashion_mnist"}
+    short = {"FashionMNISTData": "fashion_mnist", "MNISTVariationsData": "mnist_variations"}
     kinds = [name for name in daezoo.data.__all__ if name != DenoisingDataModule.__name__]
     return {short.get(kind, kind.removesuffix("Data").lower()): kind for kind in kinds}
 

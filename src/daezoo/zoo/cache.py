@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock
 
-from daezoo.files import write_atomically
+from daezoo.files import cache_root, write_atomically
 from daezoo.zoo.entry import Weights, ZooError
 
 _ELSEWHERE: ContextVar[Path | None] = ContextVar("elsewhere", default=None)
@@ -22,7 +21,7 @@ OURS = re.compile(r"\.?([0-9a-f]{64})\.(safetensors|part|safetensors\..*tmp)")
 def folder() -> Path:
     """The environment's DAEZOO_CACHE, else the platform's folder for caches."""
     elsewhere = _ELSEWHERE.get()
-    return elsewhere or Path(os.environ.get("DAEZOO_CACHE") or platformdirs.user_cache_dir("daezoo"))
+    return elsewhere or cache_root()
 
 
 @contextmanager

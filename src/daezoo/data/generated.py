@@ -1,0 +1,74 @@
+"""Generated data sets: made once, then read from the cache."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from daezoo.data.base import SPLITS
+from daezoo.data.splits import InMemory, Split
+from daezoo.files import cache_root, write_atomically
+
+Labelled = tuple[Tensor, Tensor]
+"""Images, uint8 (N, C, H, W), and labels, int64 (N,)."""
+
+
+def digest(parts: Iterable[Tensor]) -> str:
+    """The sha256 of tensors' bytes."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.contiguous().numpy().data)
+    return found.hexdigest()
+
+
+def generated(name: str, key: tuple[object, ...], make: Callable[[str], Labelled]) -> dict[str, Split]:
+    """The splits of a generated data set, from the cache if it was made before, else made and kept there.
+
+    A file is read only if its digest is that of its content; one that is damaged is made again. The cache may be
+    missing or full: then a warning says so, and nothing is kept.
+
+    Args:
+        name: What the file's name begins with.
+        key: All that the samples depend on, the version of the generator included.
+        make: The labelled images of a split, by its name.
+    """
+    path = cache_root() / "generated" / f"{name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.safetensors"
+    tensors = _read(path)
+    if tensors is None:
+        tensors = {}
+        for split in SPLITS:
+            tensors[f"{split}.images"], tensors[f"{split}.labels"] = make(split)
+        try:
+            content = safetensors.torch.save({**tensors, "sha256": _own(tensors)})
+            write_atomically(path, lambda file: file.write(content))
+        except OSError as error:
+            warnings.warn(
+                f"Generated images are not kept, because {path} cannot be written: {error.strerror}. Set DAEZOO_CACHE "
+                "to a folder that can.",
+                stacklevel=2,
+            )
+    return {split: InMemory(tensors[f"{split}.images"], tensors[f"{split}.labels"]) for split in SPLITS}
+
+
+def _own(tensors: dict[str, Tensor]) -> Tensor:
+    return torch.frombuffer(bytearray.fromhex(digest(tensors[name] for name in sorted(tensors))), dtype=torch.uint8)
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    """What a file holds, if it is there and whole."""
+    try:
+        tensors = safetensors.torch.load(path.read_bytes())
+    except (OSError, SafetensorError):
+        return None
+    recorded = tensors.pop("sha256", None)
+    whole = recorded is not None and torch.equal(recorded, _own(tensors))
+    return (
+        tensors
+        if whole and tensors.keys() == {f"{s}.{part}" for s in SPLITS for part in ("images", "labels")}
+        else None
+    )
