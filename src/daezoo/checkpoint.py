@@ -145,6 +145,8 @@ def load_model(path: Path, checkpoint: dict[str, Any]) -> DenoisingAutoencoder:
         raise ValueError(f"{path} is a classifier, for daezoo.classifiers.load_classifier.")
     with torch.random.fork_rng(devices=[]):  # the initial weights are drawn in vain
         model = rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder)
+        if checkpoint.get("labels"):
+            model.add_classifier(checkpoint["labels"])
     try:
         model.load_state_dict(checkpoint["state_dict"], strict=True)
     except RuntimeError as error:

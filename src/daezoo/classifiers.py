@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -20,6 +21,8 @@ from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 from daezoo.models.base import is_recorded, pooled
 from daezoo.optim import AdamW, Optimizer
+
+Schedule = Literal["cycle", "constant"]
 
 
 class EncoderClassifier(L.LightningModule, ABC):
@@ -50,6 +53,7 @@ class EncoderClassifier(L.LightningModule, ABC):
         self.encoder = encoder
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
+        self.schedule: Schedule = "cycle"
         self.labels: Tensor
         self.register_buffer("labels", known)
         # plain data, from which `load_classifier` builds the encoder
@@ -80,10 +84,14 @@ class EncoderClassifier(L.LightningModule, ABC):
                 f"A classifier of {self.labels.tolist()} cannot be trained on a sample of class {int(unknown[0])}. "
                 "A sample without a label has class -1."
             )
-        loss = F.cross_entropy(self(batch.noisy), target, label_smoothing=self.label_smoothing)
+        loss = self.training_loss(batch.noisy, target)
         if is_recorded(self.trainer, batch_idx, self.trainer.global_step + 1):
             self.log("train/loss", loss.detach(), batch_size=len(target))
         return loss
+
+    def training_loss(self, x: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of the logits of samples with class numbers, a scalar."""
+        return F.cross_entropy(self(x), target, label_smoothing=self.label_smoothing)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log val/loss and val/accuracy."""
@@ -99,8 +107,10 @@ class EncoderClassifier(L.LightningModule, ABC):
         self.log("test/accuracy", right.float().mean(), batch_size=len(right), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over what is trained, and one cycle of its learning rate."""
+        """The optimizer over what is trained, and one cycle of its learning rate, unless that is constant."""
         optimizer = self.optimizer.build(self.trained())
+        if self.schedule == "constant":
+            return optimizer
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.optimizer.lr, total_steps=steps + 1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
@@ -193,6 +203,9 @@ class FineTuned(EncoderClassifier):
         dropout: Probability with which units of every layer that `encode_layers` gives are left out in training, in
             [0, 1).
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        adversarial: Radius, >= 0, of the step by which each training sample is moved where its loss rises fastest:
+            x + radius · g / ‖g‖₂, g = ∇ₓ of the loss (Goodfellow et al., 2015, with another norm). None if 0.
+        schedule: One cycle of the learning rate, or a constant one.
 
     Raises:
         ValueError: If a number lies out of range.
@@ -205,15 +218,30 @@ class FineTuned(EncoderClassifier):
         optimizer: Optimizer | None = None,
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
+        adversarial: float = 0.0,
+        schedule: Schedule = "cycle",
     ) -> None:
         super().__init__(encoder, labels, optimizer or AdamW(1e-3, 1e-2), label_smoothing)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}.")
+        if not 0 <= adversarial < inf:
+            raise ValueError(f"adversarial must be finite and at least 0, got {adversarial}.")
         self.dropout = nn.Dropout(dropout)
+        self.adversarial = adversarial
+        self.schedule = schedule
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of samples (batch, *shape): (batch, classes)."""
         return self.head(pooled(self.encoder.encode_layers(x, self.dropout)[-1]).flatten(1))
+
+    def training_loss(self, x: Tensor, target: Tensor) -> Tensor:
+        """The loss on samples, moved to where it is higher if that is wanted."""
+        if self.adversarial:
+            moved = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(super().training_loss(moved, target), moved)
+            size = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, *[1] * (x.ndim - 1))
+            x = x + self.adversarial * gradient / size
+        return super().training_loss(x, target)
 
 
 def load_classifier(path: str | Path) -> LinearProbe | FineTuned:

@@ -1,7 +1,9 @@
 """`daezoo finetune`: an encoder and a classifier trained end to end, beside the same network without pretraining."""
 
 import os
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +14,9 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
-from daezoo import runs
+from daezoo import hardware, runs
 from daezoo.checkpoint import AtomicCheckpointIO, read
-from daezoo.classifiers import FineTuned
+from daezoo.classifiers import FineTuned, Schedule
 from daezoo.corruption import Clean, Corruption, Masking
 from daezoo.data.base import SPLITS, DenoisingDataModule
 from daezoo.data.splits import Subset, rows_at_once
@@ -24,8 +26,8 @@ from daezoo.evaluation.target import open_target, parse, target_parser
 from daezoo.files import to_json, write_text
 from daezoo.hardware import default_precision, exact_float32
 from daezoo.hyperparameters import plain
-from daezoo.models import DenoisingAutoencoder
-from daezoo.optim import AdamW
+from daezoo.models import DenoisingAutoencoder, StackedDAE
+from daezoo.optim import SGD, AdamW, Optimizer
 from daezoo.parser import Parser
 from daezoo.quiet import quieten
 from daezoo.randomness import generator
@@ -36,6 +38,7 @@ PROTOCOL = (
     "finetune-v1: clean test samples in float32, measured once, at the epoch with the best validation accuracy; "
     "Wilson interval"
 )
+OPTIMIZERS: dict[str, Callable[[float, float], Optimizer]] = {"AdamW": AdamW, "SGD": SGD}
 SHORTEST = 50
 """Steps of an epoch at the least: of few samples, as many are drawn, with repetition."""
 
@@ -52,11 +55,18 @@ def parser() -> Parser:
     )
     parser.add_argument("--dropout", type=float, default=0.5, help="Of the units of every layer of the encoder.")
     parser.add_argument("--label_smoothing", type=float, default=0.1, help="Share of the target spread over classes.")
-    parser.add_argument("--lr", type=float, default=5e-4, help="Peak learning rate of AdamW, in one cycle.")
-    parser.add_argument("--weight_decay", type=float, default=1e-2, help="Of AdamW.")
+    parser.add_argument(
+        "--adversarial", type=float, default=0.0, help="Move each input so far, in L2, where its loss rises fastest."
+    )
+    parser.add_argument("--optimizer", type=Literal["AdamW", "SGD"], default="AdamW")
+    parser.add_argument("--lr", type=float, default=5e-4, help="Peak learning rate.")
+    parser.add_argument("--schedule", type=Schedule, default="cycle", help="One cycle of the learning rate, or none.")
+    parser.add_argument("--weight_decay", type=float, default=1e-2, help="Of the optimizer.")
     parser.add_argument("--max_epochs", type=int, default=60, help="Epochs at the most.")
     parser.add_argument("--patience", type=int, default=20, help="Epochs without a better validation accuracy.")
     parser.add_argument("--seed", type=int, default=0, help="Of order, noise, dropout and the classifier.")
+    parser.add_argument("--layers", type=int | None, help="Only so many layers of a stack, from the input up.")
+    parser.add_argument("--pretrained", type=bool, default=True, help="Train the network as it was pretrained.")
     parser.add_argument("--scratch", type=bool, default=True, help="Also train the same network without pretraining.")
     precisions = Literal["32-true", "bf16-mixed", "16-mixed"] | None
     parser.add_argument("--precision", type=precisions, help="Of the training; bf16-mixed where a CPU is fast in it.")
@@ -104,8 +114,28 @@ def accuracy(model: FineTuned, data: DenoisingDataModule) -> tuple[float, tuple[
 
 def classifier(encoder: DenoisingAutoencoder, labels: list[int], options: Namespace) -> FineTuned:
     """The classifier that options describe, on an encoder, for these classes."""
-    optimizer = AdamW(options.lr, options.weight_decay)
-    return FineTuned(encoder, labels, optimizer, options.dropout, options.label_smoothing)
+    optimizer = OPTIMIZERS[options.optimizer](options.lr, options.weight_decay)
+    return FineTuned(
+        encoder, labels, optimizer, options.dropout, options.label_smoothing, options.adversarial, options.schedule
+    )
+
+
+def bottom(start: Callable[[], DenoisingAutoencoder], layers: int | None) -> Callable[[], DenoisingAutoencoder]:
+    """What builds the first layers of what `start` builds; all of them if None.
+
+    Raises:
+        ValueError: From what is returned, if it is no stack, or has fewer layers.
+    """
+
+    def built() -> DenoisingAutoencoder:
+        model = start()
+        if layers is None:
+            return model
+        if not isinstance(model, StackedDAE):
+            raise ValueError(f"--layers is for stacked models, not for a {type(model).__name__}.")
+        return model.bottom(layers)
+
+    return built
 
 
 def train(
@@ -190,7 +220,13 @@ def run(args: list[str]) -> None:
     if len(split) < SHORTEST * data.batch_size:
         data.splits["train"] = Subset(split, torch.arange(len(split)), SHORTEST * data.batch_size)
     labels = classes_of(data.splits["train"]).unique().tolist()
-    classifier(target.model, labels, options)  # which says what is wrong with them before anything is written
+    starts = {"pretrained": lambda: target.model, "scratch": target.untrained}
+    encoders = {name: bottom(start, options.layers) for name, start in starts.items() if options[name]}
+    if not encoders:
+        raise ValueError("--pretrained false and --scratch false leave nothing to train.")
+    classifier(
+        bottom(lambda: target.model, options.layers)(), labels, options
+    )  # which says what is wrong with them before anything is written
     if not all(part.isfinite().all() for part in target.model.parameters()):
         raise ValueError(f"The weights of {target.name} are not all finite: its training went wrong.")
     kind = type(target.model).__name__.removesuffix("DAE").lower()
@@ -198,13 +234,14 @@ def run(args: list[str]) -> None:
     lock = runs.lock(folder)
     described = {key: plain(value) for key, value in vars(options).items() if key not in ("data", "json")}
     described |= {"target": str(path.resolve()), "data": plain(dict(data.hparams))}
-    write_text(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
+    # the command as it was given, as in the run folders of fit
+    command = " ".join(shlex.join(["daezoo", "finetune", *args]).splitlines())
+    write_text(folder / "config.yaml", f"# {command}\n{yaml.safe_dump(described, sort_keys=False)}")
     results = {}
-    for name, encoder in {"pretrained": lambda: target.model, "scratch": target.untrained}.items():
-        if name == "pretrained" or options.scratch:
-            if not options.json:
-                print(f"Training {kind}, {name}, on {len(split):,} samples, in {folder / name}", flush=True)
-            results[name] = train(encoder(), data, labels, options, folder / name)
+    for name, encoder in encoders.items():
+        if not options.json:
+            print(f"Training {kind}, {name}, on {len(split):,} samples, in {folder / name}", flush=True)
+        results[name] = train(encoder(), data, labels, options, folder / name)
     os.close(lock)
     summary = {
         "target": target.name,
@@ -214,7 +251,9 @@ def run(args: list[str]) -> None:
         "samples": {name: len(data.splits[name]) for name in SPLITS},
         "protocol": PROTOCOL,
         "device": options.device,
+        "hardware": hardware.describe(options.device),
         "precision": options.precision,
+        "labels": labels,
         "commit": runs.commit(),
     } | results
     runs.write_summary(folder, summary)

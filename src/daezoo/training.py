@@ -76,6 +76,7 @@ class DaezooCLI(LightningCLI):
             help="torch.compile the network, in this mode. For GPUs: on CPUs it was measured to gain nothing.",
         )
         parser.add_argument("--resume", type=str | None, help="Run folder to go on with; only --trainer.* beside it.")
+        parser.add_argument("--pictures", type=bool, default=True, help="Draw reconstructions, filters and curves.")
         parser.add_argument("--checkpoint_every_n_steps", type=int, default=500, help="Also at every epoch's end.")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=number_seed)
         parser.link_arguments("data.shape", "model.init_args.shape", apply_on="instantiate")
@@ -292,18 +293,20 @@ class DaezooCLI(LightningCLI):
         }
         corruption = self.datamodule.evaluation_corruption
         print_restoration(metrics, type(self.model).__name__, len(splits["test"]), corruption)
-        names = figures.save_all(folder, self.model, self.datamodule)
+        names = figures.save_all(folder, self.model, self.datamodule) if self.options.pictures else []
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image("reconstructions", [str(folder / "reconstructions.png")])
+                if names:
+                    logger.log_image("reconstructions", [str(folder / "reconstructions.png")])
                 logger.experiment.finish()
             elif isinstance(logger, TensorBoardLogger):
-                with Image.open(folder / "reconstructions.png") as picture:
-                    pixels = np.asarray(picture.convert("RGB"))
-                logger.experiment.add_image("reconstructions", pixels, dataformats="HWC")
+                if names:
+                    with Image.open(folder / "reconstructions.png") as picture:
+                        pixels = np.asarray(picture.convert("RGB"))
+                    logger.experiment.add_image("reconstructions", pixels, dataformats="HWC")
                 logger.finalize("success")
         runs.write_summary(folder, summary)
-        print(f"{folder}: summary.json, {', '.join(names)}")
+        print(f"{folder}: {', '.join(['summary.json', *names])}")
 
 
 def is_first_process() -> bool:

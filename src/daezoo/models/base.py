@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from daezoo.batch import Batch
@@ -53,6 +53,7 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
 
     Attributes:
         value_range: Smallest and largest value of clean samples; None if not known, as while training.
+        labels: The classes that `classify` tells apart; none if there is no classifier.
     """
 
     code_pooling: ClassVar[str] = ""
@@ -72,6 +73,8 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         self.optimizer = optimizer or AdamW()
         self.compile_mode: str | None = None
         self.value_range: tuple[float, float] | None = None
+        self.labels: tuple[int, ...] = ()
+        self.classifier: nn.Linear | None = None
         if len({penalty.name for penalty in self.penalties}) < len(self.penalties):
             raise ValueError(f"Each kind of penalty may appear once, got {self.penalties}.")
 
@@ -111,6 +114,30 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
             ValueError: If the shape does not fit the model.
         """
         return self.loss.link(self(noisy, level).float())
+
+    def add_classifier(self, labels: Sequence[int]) -> None:
+        """Put a linear classifier on the code, whose weights are still to be loaded.
+
+        Args:
+            labels: The classes, in ascending order.
+        """
+        with torch.inference_mode():
+            width = self.encode(torch.zeros(1, *self.shape, device=self.device)).shape[1]
+        self.labels = tuple(labels)
+        self.classifier = nn.Linear(width, len(labels), device=self.device)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """The logits of clean samples (batch, *shape): (batch, classes), in the order of `labels`.
+
+        Raises:
+            ValueError: If this model has no classifier, or the shape does not fit.
+        """
+        if self.classifier is None:
+            raise ValueError(
+                f"This {type(self).__name__} has no classifier. Train one by daezoo finetune, or load a model with one."
+            )
+        logits: Tensor = self.classifier(self.encode(x))
+        return logits
 
     def check_shape(self, x: Tensor, clean: bool = False) -> None:
         """Raise ValueError unless `x` is (batch, *shape), and its values fit as `check_values` says."""

@@ -23,8 +23,9 @@ class StackedDAE(DenoisingAutoencoder):
 
     Layer l trains on the *clean* codes h_l of the finished layers below, corrupted at its own input (Vincent et al.,
     2010). The first layer sees the data module's corruption, the others `code_corruption`. Sigmoid codes are
-    reconstructed under cross-entropy, rectified ones under squared error. Afterwards, optionally, the whole stack is
-    trained to denoise the data end to end. The active phase follows from the epoch and is never stored.
+    reconstructed under cross-entropy, rectified ones under squared error, with the emphasis of `loss`. Afterwards,
+    optionally, the whole stack is trained to denoise the data end to end. The active phase follows from the epoch and
+    is never stored.
 
     Outside `fit`, and in `encode` and `denoise` at any time, this is the whole stack.
 
@@ -71,13 +72,43 @@ class StackedDAE(DenoisingAutoencoder):
         self.epochs_per_layer = epochs_per_layer
         self.end_to_end_epochs = end_to_end_epochs
         self.network = MLPAutoencoder(prod(self.shape), hidden, activation, tied)
-        self.code_loss = CrossEntropy() if activation == "sigmoid" else SquaredError()
+        kind = CrossEntropy if activation == "sigmoid" else SquaredError
+        self.code_loss = kind(self.loss.alpha, self.loss.beta)
         self.code_corruption = [Masking()] * (len(hidden) - 1) if code_corruption is None else list(code_corruption)
         if len(self.code_corruption) != len(hidden) - 1:
             raise ValueError(
                 f"StackedDAE with {len(hidden)} layers needs {len(hidden) - 1} code corruptions, one for each "
                 f"layer above the first, got {len(self.code_corruption)}."
             )
+
+    def bottom(self, layers: int) -> "StackedDAE":
+        """A stack of the first layers of this one, with the same weights: what training so many would have given.
+
+        Args:
+            layers: How many, from 1 to the depth.
+
+        Raises:
+            ValueError: If there are not so many.
+        """
+        if not 1 <= layers <= self.depth:
+            raise ValueError(f"layers must lie between 1 and {self.depth}, got {layers}.")
+        widths = [len(layer.weight) for layer in self.network.layers[:layers]]
+        found = StackedDAE(
+            self.shape,
+            widths,
+            self.activation,
+            self.network.layers[0].decoder_weight is None,
+            self.epochs_per_layer,
+            self.end_to_end_epochs,
+            self.code_corruption[: layers - 1],
+            self.loss,
+            self.penalties,
+            self.optimizer,
+        )
+        state = self.state_dict()
+        found.load_state_dict({name: state[name].clone() for name in found.state_dict()})
+        found.value_range = self.value_range
+        return found.to(self.device).train(self.training)
 
     def compile_networks(self, mode: str) -> None:
         """Compile the whole stack and, for their own phases, its layers, in place."""

@@ -85,12 +85,26 @@ class Training(_Part):
     versions: dict[str, str]
 
 
+class Classifier(_Part):
+    """A linear classifier on the code, and how it was trained together with the encoder, after `training`."""
+
+    labels: list[int] = Field(min_length=2)
+    command: str
+    commit: str | None
+    seed: int
+    epochs: int
+    seconds: Finite
+    hardware: str
+    precision: str
+
+
 class Metric(_Part):
     """One number, with what is needed to measure it again.
 
     Attributes:
         protocol: What was measured how.
-        name: accuracy in [0, 1]; mse in data units squared; psnr in dB.
+        name: accuracy of a linear probe and error of the entry's classifier, in [0, 1]; mse in data units squared; psnr
+            in dB.
         value: Of these weights.
         tolerance: How far it may lie elsewhere; on the same hardware with as many threads it is equal.
         baselines: The same number of what has to be beaten.
@@ -101,7 +115,7 @@ class Metric(_Part):
     """
 
     protocol: str
-    name: Literal["accuracy", "mse", "psnr"]
+    name: Literal["accuracy", "error", "mse", "psnr"]
     value: Finite
     tolerance: Finite = Field(gt=0)
     baselines: dict[str, Finite]
@@ -114,8 +128,8 @@ class Metric(_Part):
     def _means_something(self) -> "Metric":
         if self.tolerance > max(1e-9, LARGEST_TOLERANCE * abs(self.value)):
             raise ValueError(f"tolerance must be no more than a tenth of {self.value:g}, got {self.tolerance:g}")
-        if (self.corruption is None) != (self.name == "accuracy"):
-            raise ValueError("an accuracy is of clean samples, mse and psnr are of noisy ones")
+        if (self.corruption is None) != (self.name in ("accuracy", "error")):
+            raise ValueError("accuracy and error are of clean samples, mse and psnr are of noisy ones")
         return self
 
 
@@ -152,6 +166,7 @@ class Entry(_Part):
     weights: Weights
     urls: list[Url]
     training: Training
+    classifier: Classifier | None = None
     metrics: list[Metric]
     golden: Golden
     licence: Licence
@@ -174,9 +189,10 @@ class Entry(_Part):
 
     def to_yaml(self) -> str:
         """The text of its file."""
-        return yaml.safe_dump(
-            self.model_dump(by_alias=True), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
-        )
+        plain = self.model_dump(by_alias=True)
+        if plain["classifier"] is None:
+            del plain["classifier"]
+        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
 class _Loader(yaml.SafeLoader):

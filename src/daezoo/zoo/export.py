@@ -18,6 +18,7 @@ from daezoo.files import write_atomically
 from daezoo.zoo.entry import (
     SCHEMA,
     Built,
+    Classifier,
     Dtype,
     Entry,
     Input,
@@ -32,11 +33,13 @@ from daezoo.zoo.entry import (
 )
 from daezoo.zoo.golden import golden
 from daezoo.zoo.loading import tensors_of, to_bytes
-from daezoo.zoo.measure import again, measure, opened
+from daezoo.zoo.measure import again, classification, measure
+from daezoo.zoo.tuned import Tuned, is_tuned, opened_run, read_tuned
 
 DATA_LICENCES = {
     "DigitsData": "Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak, UCI), as scikit-learn ships it: "
     "CC BY 4.0",
+    "MNISTVariationsData": "generated from MNIST (Y. LeCun, C. Cortes, C. J. C. Burges): CC BY-SA 3.0",
     "MNISTData": "MNIST (Y. LeCun, C. Cortes, C. J. C. Burges): CC BY-SA 3.0",
     "FashionMNISTData": "Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, Zalando): MIT",
     "CIFAR10Data": "CIFAR-10 (A. Krizhevsky, V. Nair, G. Hinton): none stated; cite the technical report of 2009",
@@ -64,7 +67,7 @@ def export(
     """Make a pretrained model of a finished run, and write its weights and its entry into a folder.
 
     Args:
-        run: The run folder.
+        run: The run folder, of a fine-tuning if the model is to have a classifier.
         name: family.tag.
         folder: Where to.
         description: One line; made of class, data and noise if None.
@@ -85,22 +88,28 @@ def export(
     check_name(name)
     if (folder / f"{name}.yaml").exists() and not force:
         raise ZooError(f"{folder / name}.yaml exists. Choose another name, or replace it: --force")
+    tuned = read_tuned(run) if is_tuned(run) else None
+    tuning_run, run = run, tuned.base if tuned else run
     summary = runs.summary_of(run) if run.is_dir() else None
     if summary is None:
         raise ZooError(f"{run} is no finished run: there is no file {run / 'summary.json'}.")
     if not (hardware or summary.get("hardware")):
         raise ZooError(f"{run} does not say what it was trained on, because an older daezoo trained it: --hardware")
     path = run / "checkpoints" / "last.ckpt"
-    contents = read(path)
+    contents = tuned.contents if tuned else read(path)
     data = _portable(_built(contents["datamodule_hyper_parameters"]))
     kind = data.class_path.rpartition(".")[2]
     licence = data_licence or DATA_LICENCES.get(kind)
     if licence is None:
         raise ZooError(f"The licence of the data in {kind} is not known: --data-licence TEXT")
 
-    command = _command(run)
-    target = opened(str(run), root=root)
+    command = _command(run, "fit")
+    classifier = _classifier(tuning_run, tuned) if tuned else None
+    target = opened_run(tuning_run, root)
     metrics = measure(target, levels, known)
+    if tuned:
+        beside = {"not pretrained": tuned.summary["scratch"]["error"]} if "scratch" in tuned.summary else {}
+        metrics.append(classification(target, beside))
     full = {
         key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in contents["state_dict"].items()
     }
@@ -143,6 +152,7 @@ def export(
             precision=summary["precision"],
             versions={"daezoo": __version__, **{name: version(name) for name in ("torch", "lightning")}},
         ),
+        classifier=classifier,
         metrics=metrics,
         golden=golden(model),
         licence=Licence(code="MIT", weights=weights_licence, data=licence),
@@ -186,10 +196,22 @@ def _with_variable(path: str) -> str:
     return f"$DAEZOO_DATA/{os.path.relpath(path, root)}" if root and Path(path).is_relative_to(root) else path
 
 
-def _command(run: Path) -> str:
-    """The command that trained the run, without where it was to be written."""
+def _classifier(run: Path, tuned: Tuned) -> Classifier:
+    """How a fine-tuning was done."""
+    summary = tuned.summary
+    return Classifier(
+        labels=summary["labels"],
+        command=_command(run, "finetune", str(tuned.base)),
+        epochs=summary["pretrained"]["epochs"],
+        seconds=summary["pretrained"]["seconds"],
+        **{name: summary[name] for name in ("commit", "seed", "hardware", "precision")},
+    )
+
+
+def _command(run: Path, kind: str, target: str | None = None) -> str:
+    """The command that trained the run, without where it was to be written, and RUN for what it started from."""
     first = (run / "config.yaml").read_text().partition("\n")[0]
-    if not first.startswith("# daezoo fit "):
+    if not first.startswith(f"# daezoo {kind} "):
         raise ZooError(f"{run / 'config.yaml'} does not begin with the command that trained the run.")
     words, kept = shlex.split(first.removeprefix("# ")), []
     skip = False
@@ -199,7 +221,8 @@ def _command(run: Path) -> str:
         elif word in ("--name", "--runs", "--logger"):
             skip = True
         else:
-            kept.append(_with_variable(word) if os.path.isabs(word) else word)
+            same = target is not None and os.path.exists(word) and os.path.samefile(word, target)
+            kept.append("RUN" if same else _with_variable(word) if os.path.isabs(word) else word)
     absolute = [word for word in kept if os.path.isabs(word.partition("=")[2] or word)]
     if absolute:
         raise ZooError(f"The command that trained {run} names {absolute[0]}, which is a path of this machine.")

@@ -71,6 +71,8 @@ def _skeleton(entry: Entry) -> dict[str, Tensor]:
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             model = rebuild(Path(entry.name), hyperparameters(entry), DenoisingAutoencoder)
+            if entry.classifier:
+                model.add_classifier(entry.classifier.labels)
     except ValueError as error:
         raise ZooError(str(error)) from None
     if list(model.shape) != entry.input.shape:
@@ -100,6 +102,7 @@ def as_checkpoint(
         "state_dict": tensors_of(place.weights(entry, progress), entry),
         "hyper_parameters": hyperparameters(entry),
         "datamodule_hyper_parameters": data_hyperparameters(entry),
+        "labels": entry.classifier.labels if entry.classifier else [],
         "global_step": entry.training.steps,
         "value_range": None if low is None or high is None else (low, high),
     }

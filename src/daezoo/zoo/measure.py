@@ -10,14 +10,17 @@ from jsonargparse import Namespace
 from daezoo.checkpoint import rebuild
 from daezoo.corruption import Corruption
 from daezoo.data.base import SPLITS
+from daezoo.data.splits import rows_at_once, to_unit
 from daezoo.evaluation.features import extract, numbered_classes
 from daezoo.evaluation.probe import PROTOCOL, Part, Probe, judge, linear_probe, protocol_of
 from daezoo.evaluation.restoration import evaluate
 from daezoo.evaluation.target import Target, open_target
-from daezoo.hardware import describe
+from daezoo.hardware import describe, exact_float32
 from daezoo.hyperparameters import plain
 from daezoo.zoo.entry import LARGEST_TOLERANCE, Built, Metric
 
+CLASSIFICATION = "finetune-v1"
+"""As `daezoo finetune`: clean test samples in float32."""
 RECONSTRUCTION = "reconstruction-v1"
 """As `daezoo evaluate`: noise keyed by (split_seed, sample), mean over test samples, nothing clipped or quantised."""
 ACCURACY_TOLERANCE, PSNR_TOLERANCE, MSE_TOLERANCE = 0.002, 0.05, 0.01
@@ -100,6 +103,39 @@ def measure(target: Target, levels: Sequence[float] = (), known: dict[str, Probe
     return metrics
 
 
+def classification(target: Target, baselines: dict[str, float]) -> Metric:
+    """The test error of a model's classifier.
+
+    Args:
+        target: The model and its data.
+        baselines: Errors to print beside it.
+    """
+    error, samples = _error(target), len(target.data.splits["test"])
+    return Metric(
+        protocol=CLASSIFICATION,
+        name="error",
+        value=error,
+        tolerance=_tolerance(error, max(ACCURACY_TOLERANCE, 2.5 / samples)),
+        baselines=baselines,
+        corruption=None,
+        samples=samples,
+        hardware=describe(target.model.device),
+        threads=torch.get_num_threads(),
+    )
+
+
+@torch.inference_mode()
+@exact_float32()
+def _error(target: Target) -> float:
+    model, test = target.model, target.data.splits["test"]
+    known, wrong = torch.tensor(model.labels), 0
+    for rows in torch.arange(len(test)).split(rows_at_once(test[0].clean.numel(), 512)):
+        sample = test.__getitems__(rows)
+        logits = model.classify(to_unit(sample.clean.to(model.device))).cpu()
+        wrong += int((known[logits.argmax(1)] != sample.label).sum())
+    return wrong / len(test)
+
+
 def _tolerance(value: float, wanted: float) -> float:
     return max(1e-9, min(wanted, LARGEST_TOLERANCE * abs(value)))
 
@@ -129,6 +165,9 @@ def again(metrics: Sequence[Metric], target: Target, say: Callable[[str], None] 
     for metric in metrics:
         if say:
             say(f"{target.name}: {metric.protocol} {metric.name}")
+        if metric.protocol == CLASSIFICATION:
+            done.append(Again(metric, _error(target)))
+            continue
         if not metric.protocol.startswith((RECONSTRUCTION, PROTOCOL)):
             raise ValueError(f"This version of daezoo does not know the protocol {metric.protocol} of {target.name}.")
         if metric.corruption is None:

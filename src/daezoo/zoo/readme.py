@@ -41,6 +41,14 @@ protocol says so): codes of clean samples, standardised; multinomial logistic re
 validation split. Beside it the same probe on raw pixels and on the encoder before training.
 
 """
+CLASSIFIERS = """
+## Classifiers
+
+Test error in % by protocol `finetune-v1` (clean test samples in float32) of the classifier that `model.classify(x)` is,
+fine-tuned together with the encoder; beside it the same network without pretraining, where that was trained. What the
+tables around say of these models is of the fine-tuned encoder.
+
+"""
 RESTORATION = """
 ## Reconstruction
 
@@ -75,14 +83,21 @@ def shown(metric: Metric | None, baseline: str | None = None) -> str:
     value = metric.value if baseline is None else metric.baselines.get(baseline)
     if value is None:
         return ""
-    return f"{100 * value:.2f}" if metric.name == "accuracy" else f"{value:.{5 if metric.name == 'mse' else 2}f}"
+    return (
+        f"{100 * value:.2f}"
+        if metric.name in ("accuracy", "error")
+        else f"{value:.{5 if metric.name == 'mse' else 2}f}"
+    )
 
 
 def trained_on(entry: Entry) -> str:
-    """Name of the data set, in a word."""
+    """Name of the data set, and of the problem if it makes several."""
     path: object = entry.data.init_args.get("path") or entry.data.init_args.get("root")
     kind = entry.data.class_path.rpartition(".")[2].removesuffix("Data")
-    return Path(path).stem if kind in ("Arrays", "Images", "Shards") and isinstance(path, str) else kind
+    if kind in ("Arrays", "Images", "Shards") and isinstance(path, str):
+        return Path(path).stem
+    problem = entry.data.init_args.get("kind")
+    return f"{kind}, {problem}" if problem else kind
 
 
 def render(entries: Sequence[Entry], head: str = HEAD) -> str:
@@ -100,6 +115,12 @@ def render(entries: Sequence[Entry], head: str = HEAD) -> str:
             trained = next((noise(one.corruption) for one in entry.metrics if one.corruption), "")
             beside = (shown(metric), shown(metric, "raw pixels"), shown(metric, "untrained"))
             text += _row(entry.name, trained_on(entry), trained, metric.protocol, *beside)
+    if any(entry.classifier for entry in entries):
+        text += CLASSIFIERS + _row("name", "data", "classes", "error", "not pretrained") + _row(*["---"] * 5)
+    for entry in entries:
+        if entry.classifier and (metric := entry.metric("error")):
+            classes = str(len(entry.classifier.labels))
+            text += _row(entry.name, trained_on(entry), classes, shown(metric), shown(metric, "not pretrained"))
     text += RESTORATION + _row(
         "name", "data", "noise", "mse", "noisy input", "training mean", "PSNR (dB)", "noisy input"
     )

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from daezoo.zoo.entry import Entry, ZooError, check_name, read
-from daezoo.zoo.measure import Again, again, opened
+from daezoo.zoo.measure import Again, again
 from daezoo.zoo.source import shipped_folder
+from daezoo.zoo.tuned import opened_run
 
 
 def shipped(name: str) -> Entry:
@@ -23,7 +24,7 @@ def shipped(name: str) -> Entry:
 
 
 def retrain(entry: Entry, runs: Path) -> Path:
-    """Run an entry's command in the checkout that its configuration files are in.
+    """Run an entry's commands in the checkout that its configuration files are in.
 
     A run that was killed goes on; a finished one is left as it is.
 
@@ -32,7 +33,7 @@ def retrain(entry: Entry, runs: Path) -> Path:
         runs: Where its run folder goes, runs/<model>-<data>/<name>.
 
     Returns:
-        The run folder.
+        The run folder, of the fine-tuning if the entry has a classifier.
 
     Raises:
         ZooError: If this is no checkout, the command is no training, or it fails.
@@ -44,17 +45,33 @@ def retrain(entry: Entry, runs: Path) -> Path:
     if words[:2] != ["daezoo", "fit"] or any(word.split("=")[0] in ("--runs", "--name", "--resume") for word in words):
         raise ZooError(f"The entry {entry.name} has no training command: {entry.training.command!r}.")
     runs = runs.absolute()
-    begun = sorted(runs.glob(f"*/{entry.name}/config.yaml"))
+    begun = sorted(runs.glob(f"{entry.family}-*/{entry.name}/config.yaml"))
     command = ["fit", "--resume", str(begun[0].parent)] if begun else [*words[1:], "--runs", str(runs)]
     command += [] if begun else ["--name", entry.name]
+    run = _run(entry.name, command, checkout, runs, f"{entry.family}-*")
+    if entry.classifier is None:
+        return run
+    words = shlex.split(entry.classifier.command)
+    if words[:3] != ["daezoo", "finetune", "RUN"]:
+        raise ZooError(f"The entry {entry.name} has no command of fine-tuning: {entry.classifier.command!r}.")
+    done = sorted(runs.glob(f"finetune-*/{entry.name}/summary.json"))
+    place = ["--runs", str(runs), "--name", entry.name]
+    return (
+        done[0].parent
+        if done
+        else _run(entry.name, ["finetune", str(run), *words[3:], *place], checkout, runs, "finetune-*")
+    )
+
+
+def _run(name: str, command: list[str], checkout: Path, runs: Path, where: str) -> Path:
     # what it says goes to stderr: stdout is for the comparison
     status = subprocess.run([sys.executable, "-m", "daezoo", *command], cwd=checkout, stdout=2).returncode
-    found = sorted(runs.glob(f"*/{entry.name}/summary.json"))
+    found = sorted(runs.glob(f"{where}/{name}/summary.json"))
     if status or not found:
-        raise ZooError(f"Training {entry.name} again failed with status {status}: daezoo {shlex.join(command)}")
+        raise ZooError(f"Training {name} again failed with status {status}: daezoo {shlex.join(command)}")
     return found[0].parent
 
 
 def compare(entry: Entry, run: Path) -> list[Again]:
     """The entry's metrics, of a run that its command made."""
-    return again(entry.metrics, opened(str(run)))
+    return again(entry.metrics, opened_run(run))
