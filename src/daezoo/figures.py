@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from daezoo.batch import Sample
@@ -82,22 +83,32 @@ def filters(weights: Tensor, columns: int = 20, rows: int = 10) -> Figure:
     weights = weights.float().cpu()
     order = weights.flatten(1).norm(dim=1).argsort(descending=True)
     weights = weights[order[: columns * rows]]
-    count, channels, height, width = weights.shape
+    figure = Figure(figsize=(columns * 0.5, -(-len(weights) // columns) * 0.5))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.imshow(tiled(weights, columns), cmap="gray", interpolation="nearest")
+    axis.set_axis_off()
+    return figure
+
+
+def tiled(pictures: Tensor, columns: int) -> NDArray[np.float64]:
+    """Pictures in rows, each scaled to its own range, with white lines between them: (H, W), or (H, W, 3) in colour.
+
+    Args:
+        pictures: (N, C, H, W).
+        columns: Pictures in a row.
+    """
+    count, channels, height, width = pictures.shape
     rows = -(-count // columns)
-    flat = weights.flatten(1)
+    flat = pictures.flatten(1)
     low, high = flat.min(1).values, flat.max(1).values
-    unit = ((flat - low[:, None]) / (high - low).clamp(min=1e-12)[:, None]).view_as(weights)
+    unit = ((flat - low[:, None]) / (high - low).clamp(min=1e-12)[:, None]).view_as(pictures)
     if channels != 3:
         unit = unit.mean(1, keepdim=True)
     canvas = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, unit.shape[1]))
     for k, tile in enumerate(unit.permute(0, 2, 3, 1).numpy()):
         top, left = k // columns * (height + 1), k % columns * (width + 1)
         canvas[top : top + height, left : left + width] = tile
-    figure = Figure(figsize=(columns * 0.5, rows * 0.5))
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.imshow(canvas.squeeze(), cmap="gray", interpolation="nearest")
-    axis.set_axis_off()
-    return figure
+    return canvas.squeeze()
 
 
 def curves(metrics: Path) -> Figure:

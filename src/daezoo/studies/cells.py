@@ -6,14 +6,13 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daezoo.cli import main
 from daezoo.evaluation import probe_command
 from daezoo.evaluation.probe import Probe
 from daezoo.files import write_text
@@ -71,14 +70,7 @@ class Cell:
         Raises:
             ValueError: If a command fails.
         """
-        run = folder / f"{self.model}-{self.data}" / self.name
-        if not (run / "config.yaml").is_file():
-            files = ("trainer", f"data/{self.data}", f"model/{self.model}")
-            named = [part for file in files for part in ("--config", str(configs / f"{file}.yaml"))]
-            place = ["--runs", str(folder), "--name", self.name, "--seed_everything", str(self.seed)]
-            daezoo("fit", *named, *place, *self.fit)
-        elif not (run / "summary.json").is_file():
-            daezoo("fit", "--resume", str(run))
+        run = trained(configs, folder, self.model, self.data, self.name, self.seed, self.fit)
         return self.key | (self._tuned(run, folder) if self.finetune else self._probed(run, known))
 
     def _probed(self, run: Path, known: dict[str, Probe]) -> dict[str, Any]:
@@ -102,15 +94,7 @@ class Cell:
         }
 
     def _tuned(self, run: Path, folder: Path) -> dict[str, Any]:
-        tuned = folder / f"finetune-{self.model}-{self.data}" / self.name
-        if not (tuned / "summary.json").is_file():
-            if tuned.exists():  # a fine-tuning that was killed starts anew
-                held = lock(tuned)
-                shutil.rmtree(tuned)
-                os.close(held)
-            place = ["--runs", str(folder), "--name", self.name, "--seed", str(self.seed)]
-            daezoo("finetune", str(run), *place)
-        summary = json.loads((tuned / "summary.json").read_text())
+        summary = tuned(run, folder, self.name, self.seed)
         return {
             "protocol": summary["protocol"].partition(":")[0],
             **{f"{name}_error": summary[name]["error"] for name in ("pretrained", "scratch")},
@@ -120,16 +104,91 @@ class Cell:
         }
 
 
+def trained(
+    configs: Path, folder: Path, model: str, data: str, name: str, seed: int, options: Sequence[str] = ()
+) -> Path:
+    """The run folder of a model, trained unless that is done; a run that was killed is gone on with.
+
+    Args:
+        configs: The folder with trainer.yaml, data/ and model/.
+        folder: Where run folders go.
+        model: Name of a file in configs/model.
+        data: Name of a file in configs/data.
+        name: Of the run folder.
+        seed: Of the run.
+        options: Further options of `daezoo fit`.
+
+    Raises:
+        ValueError: If the command fails.
+    """
+    run = folder / f"{model}-{data}" / name
+    if not (run / "config.yaml").is_file():
+        files = ("trainer", f"data/{data}", f"model/{model}")
+        named = [part for file in files for part in ("--config", str(configs / f"{file}.yaml"))]
+        _clear(run)  # killed before its configuration was written
+        daezoo("fit", *named, "--runs", str(folder), "--name", name, "--seed_everything", str(seed), *options)
+    elif not (run / "summary.json").is_file():
+        daezoo("fit", "--resume", str(run))
+    return run
+
+
+def tuned(run: Path, folder: Path, name: str, seed: int, options: Sequence[str] = ()) -> dict[str, Any]:
+    """The summary of a fine-tuning, done unless it is there; one that was killed starts anew.
+
+    Args:
+        run: The run it starts from.
+        folder: Where run folders go.
+        name: Of its own.
+        seed: Of the fine-tuning.
+        options: Further options of `daezoo finetune`.
+
+    Raises:
+        ValueError: If the command fails.
+    """
+    place = folder / f"finetune-{run.parent.name}" / name
+    if not (place / "summary.json").is_file():
+        _clear(place)
+        daezoo("finetune", str(run), "--runs", str(folder), "--name", name, "--seed", str(seed), *options)
+    found: dict[str, Any] = json.loads((place / "summary.json").read_text())
+    return found
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a killed process left behind, unless it is still at work."""
+    if folder.exists():
+        held = lock(folder)
+        shutil.rmtree(folder)
+        os.close(held)
+
+
 def daezoo(*args: str) -> None:
-    """Run a daezoo command in a process of its own, its output passed on.
+    """Run a daezoo command, in this process.
 
     Raises:
         ValueError: If it fails.
+        SystemExit: If it was interrupted.
     """
     print("daezoo", *args, flush=True)
-    done = subprocess.run([sys.executable, "-m", "daezoo", *args], check=False)
-    if done.returncode:
-        raise ValueError(f"daezoo {' '.join(args)} failed with status {done.returncode}.")
+    try:
+        status: Any = main(list(args))
+    except SystemExit as stop:
+        status = stop.code
+    if status == 130:
+        raise SystemExit(130)
+    if status:
+        raise ValueError(f"daezoo {' '.join(args)} failed with status {status}.")
+
+
+def configurations(folder: str) -> Path:
+    """The folder with trainer.yaml, data/ and model/.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    path = Path(folder)
+    if not (path / "trainer.yaml").is_file():
+        raise ValueError(f"There is no {path / 'trainer.yaml'}. Run this in a checkout, or pass --configs DIR.")
+    return path
 
 
 def rows_of(table: Path) -> list[dict[str, str]]:

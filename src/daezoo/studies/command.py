@@ -1,10 +1,11 @@
 """`daezoo reproduce`: run the cells of a study that are not done yet, and render the results."""
 
+from importlib import import_module
 from pathlib import Path
 
 from daezoo.evaluation.probe import Probe
 from daezoo.parser import Parser
-from daezoo.studies.cells import Cell, add_row, rows_of
+from daezoo.studies.cells import Cell, add_row, configurations, rows_of
 from daezoo.studies.tables import render
 
 FINE = Cell(
@@ -57,6 +58,9 @@ STUDIES = {
     ),
 }
 
+OWN = {"vincent2010": "daezoo.studies.vincent2010", "patches": "daezoo.studies.patches"}
+"""Studies with options of their own, and the modules whose `run` runs them."""
+
 
 def run(args: list[str]) -> None:
     """Run what is not done yet of a study; a cell that is done is a row of its table, and is not run again.
@@ -67,10 +71,13 @@ def run(args: list[str]) -> None:
     Raises:
         ValueError: If the configurations are not there, or a cell fails.
     """
+    if args and args[0] in OWN:
+        import_module(OWN[args[0]]).run(args[1:])
+        return
     parser = Parser(
         prog="daezoo reproduce", description="Train and judge the cells of a study, and render the results."
     )
-    parser.add_argument("study", type=str | None, nargs="?", help=f"One of {', '.join(STUDIES)}.")
+    parser.add_argument("study", type=str | None, nargs="?", help=f"One of {', '.join([*STUDIES, *OWN])}.")
     parser.add_argument("--seeds", type=int, default=1, help="Seeds 0, 1, …: so many.")
     parser.add_argument("--only", type=str, default="", help="Only cells whose model-data-variant contains this.")
     parser.add_argument("--configs", type=str, default="configs", help="The configurations of a checkout.")
@@ -81,12 +88,11 @@ def run(args: list[str]) -> None:
     )
     parser.add_argument("--render", action="store_true", help="Only render the results anew.")
     options = parser.parse_args(args)
-    docs, configs = Path(options.docs), Path(options.configs)
+    docs = Path(options.docs)
     if options.study not in STUDIES and not (options.study is None and options.render):
-        raise ValueError(f"Which study? One of {', '.join(STUDIES)}, or --render; got {options.study}.")
+        raise ValueError(f"Which study? One of {', '.join([*STUDIES, *OWN])}, or --render; got {options.study}.")
     if options.study is not None and not options.render:
-        if not (configs / "trainer.yaml").is_file():
-            raise ValueError(f"There is no {configs / 'trainer.yaml'}. Run this in a checkout, or pass --configs DIR.")
+        configs = configurations(options.configs)
         table = docs / "studies" / f"{options.study}.csv"
         cells = list(STUDIES[options.study])
         if options.study == "features" and options.cifar is not None:

@@ -1,0 +1,384 @@
+"""`daezoo reproduce vincent2010`: the stacked denoising autoencoders of Vincent et al. (2010), and a recipe of today.
+
+Each problem is learnt by a stack that was pretrained with noise (sdae, and sdae-sp with salt and pepper under full
+emphasis), without (sae) or not at all (mlp), then fine-tuned; and by support vector machines on pixels and on codes.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from daezoo import runs
+from daezoo.data import DenoisingDataModule, MNISTData, MNISTVariationsData, ShapesData
+from daezoo.data.base import SPLITS
+from daezoo.evaluation.features import classes_of, extract
+from daezoo.evaluation.probe import Part
+from daezoo.parser import Parser
+from daezoo.studies.cells import add_row, configurations, rows_of, trained, tuned
+from daezoo.studies.svm import KERNELS, support_vectors
+from daezoo.studies.tables import render
+from daezoo.studies.vincent2010_tables import RATIOS, picked
+from daezoo.zoo.loading import load
+
+Row = dict[str, str]
+
+METHODS = ("sae", "sdae", "sdae-sp", "mlp", "svm")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One of the classification problems.
+
+    Args:
+        data: Name of a file in configs/data.
+        sizes: Samples for training, validation and test, as published.
+        kind: Of the data module, if it makes several problems.
+    """
+
+    data: str
+    sizes: tuple[int, int, int]
+    kind: str | None = None
+
+    def arguments(self, budget: "Budget") -> dict[str, Any]:
+        """Arguments of the data module that make it this problem, of no more samples than a budget allows."""
+        sizes = dict(zip(SPLITS, map(min, self.sizes, budget.sizes), strict=True))
+        if self.kind is None:  # MNIST: the test split is as it is
+            return {"valid": 60_000 - sizes["train"]}
+        return {"kind": self.kind, **sizes}
+
+
+VARIATION = (10_000, 2_000, 50_000)
+PROBLEMS = {
+    "mnist": Problem("mnist", (50_000, 10_000, 10_000)),
+    "basic": Problem("mnist_variations", VARIATION, "basic"),
+    "rot": Problem("mnist_variations", VARIATION, "rot"),
+    "bg-rand": Problem("mnist_variations", VARIATION, "bg-rand"),
+    "bg-img": Problem("mnist_variations", VARIATION, "bg-img"),
+    "rot-bg-img": Problem("mnist_variations", VARIATION, "rot-bg-img"),
+    "rect": Problem("shapes", (1_000, 200, 50_000), "rectangles"),
+    "rect-img": Problem("shapes", VARIATION, "rectangles-images"),
+    "convex": Problem("shapes", (6_000, 2_000, 50_000), "convex"),
+}
+MODULES: dict[str, Callable[..., DenoisingDataModule]] = {
+    "mnist": MNISTData,
+    "mnist_variations": MNISTVariationsData,
+    "shapes": ShapesData,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How stacks are trained.
+
+    Args:
+        activation: Of all units.
+        codes: Noise of the codes; that of the inputs if None.
+        fit: Further options of `daezoo fit`.
+        noises: Of pretraining with noise, from which validation picks.
+        tunings: Options of `daezoo finetune`, by name, from which validation picks.
+    """
+
+    activation: Literal["sigmoid", "relu"]
+    codes: str | None
+    fit: tuple[str, ...]
+    noises: tuple[str, ...]
+    tunings: dict[str, tuple[str, ...]]
+
+
+RECIPES = {
+    "classic": Recipe(
+        activation="sigmoid",
+        codes=None,
+        fit=("--model.optimizer", "SGD", "--model.optimizer.lr", "0.1", "--data.batch_size", "32"),
+        noises=("Masking 0.1", "Masking 0.25", "Masking 0.4"),
+        tunings={
+            "plain": (
+                *("--optimizer", "SGD", "--lr", "0.5", "--schedule", "constant", "--weight_decay", "0"),
+                *("--dropout", "0", "--label_smoothing", "0", "--corruption", "Clean"),
+            )
+        },
+    ),
+    "modern": Recipe(
+        activation="relu",
+        codes="Masking 0.5",
+        fit=(),
+        noises=("Gaussian 0.5",),
+        tunings={
+            "strong": ("--adversarial", "1"),
+            "light": ("--dropout", "0.2", "--corruption", "Clean"),
+            "noisy": ("--dropout", "0.2", "--corruption", "SaltAndPepper", "--corruption.ratio", "0.2"),
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is trained.
+
+    Args:
+        sizes: Samples of the splits at the most.
+        width: Units of a layer.
+        passes: Samples that each layer sees; at least `epochs` epochs.
+        epochs: Epochs of a layer at the least.
+        tuning: Epochs of fine-tuning at the most; half of them for more than 10,000 samples.
+        patience: Epochs without a better validation accuracy.
+        selects: Whether validation picks the noise from several; else it is the first, or the published one.
+        sweeps: Whether rot is also learnt by stacks of other depths and widths.
+        rows: Test samples that an SVM with a radial basis function sees.
+        codes: Whether it also learns from codes.
+    """
+
+    sizes: tuple[int, int, int]
+    width: int
+    passes: int
+    epochs: int
+    tuning: int
+    patience: int
+    selects: bool = False
+    sweeps: bool = False
+    rows: int = 5_000
+    codes: bool = False
+
+
+BUDGETS = {
+    "smoke": Budget((256, 100, 200), 32, 0, 1, 1, 1, rows=200),
+    "minutes": Budget((50_000, 10_000, 10_000), 1000, 100_000, 5, 20, 20),
+    "full": Budget((50_000, 10_000, 50_000), 1000, 250_000, 15, 80, 25, True, True, 50_000, True),
+}
+SWEPT, DEPTHS, WIDTHS = "rot", (1, 2), (250, 500, 2000)
+"""The problem that is learnt by stacks of other depths and of other widths."""
+
+
+def level_of(noise: str) -> tuple[str, dict[str, float]]:
+    """Class and arguments of a noise in words: `Masking 0.25` is Masking with a ratio of 0.25."""
+    kind, _, level = noise.partition(" ")
+    return kind, {"sigma" if kind == "Gaussian" else "ratio": float(level)} if level else {}
+
+
+class Trial(NamedTuple):
+    """One configuration: what is trained, from which a row comes.
+
+    Attributes:
+        problem: Of PROBLEMS.
+        method: Of METHODS.
+        recipe: Of RECIPES.
+        budget: Of BUDGETS.
+        noise: Of pretraining: Clean, Masking 0.25, …; nothing for mlp.
+        tuning: Of the recipe's.
+        depth: Layers.
+        width: Units of each.
+        seed: Of everything.
+    """
+
+    problem: str
+    method: str
+    recipe: str
+    budget: str
+    noise: str
+    tuning: str
+    depth: int
+    width: int
+    seed: int
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The columns that tell it from others."""
+        return {name: str(value) for name, value in self._asdict().items()}
+
+    def pretrained(self, configs: Path, folder: Path) -> Path:
+        """The run of the stack, trained unless it is there; for mlp that of sae, of which only the shape is used."""
+        recipe, budget, problem = RECIPES[self.recipe], BUDGETS[self.budget], PROBLEMS[self.problem]
+        noise = self.noise or "Clean"
+        kind, level = level_of(recipe.codes if recipe.codes and noise != "Clean" else noise)
+        codes = {"class_path": f"daezoo.corruption.{kind}", "init_args": level}
+        kind, level = level_of(noise)
+        arguments = problem.arguments(budget)
+        epochs = max(budget.epochs, budget.passes // problem.sizes[0])
+        options: dict[str, Any] = {
+            **{f"data.{name}": value for name, value in arguments.items()},
+            "data.corruption": kind,
+            **{f"data.corruption.{name}": value for name, value in level.items()},
+            "pictures": False,
+            "model.hidden": [self.width] * 3,
+            "model.activation": recipe.activation,
+            "model.epochs_per_layer": epochs,
+            "model.end_to_end_epochs": 0,
+            "model.code_corruption": json.dumps([codes] * 2),
+        }
+        emphasis = self.method == "sdae-sp"
+        if emphasis:
+            options |= {"model.loss.alpha": 1, "model.loss.beta": 0}
+        fit = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        parts = [self.problem, self.recipe, noise.replace(" ", ""), *(["emphasis"] if emphasis else [])]
+        name = "-".join([*parts, str(self.width), self.budget, f"s{self.seed}"])
+        return trained(configs, folder, "stacked", problem.data, name, self.seed, [*fit, *recipe.fit])
+
+    def measure(self, configs: Path, folder: Path) -> dict[str, Any]:
+        """Pretrain, fine-tune and measure, unless that is done: the row."""
+        budget = BUDGETS[self.budget]
+        run = self.pretrained(configs, folder)
+        tuning = budget.tuning // (1 + (PROBLEMS[self.problem].sizes[0] > 10_000))
+        scratch = self.method == "mlp"
+        options = [
+            *("--layers", str(self.depth), "--pretrained", str(not scratch), "--scratch", str(scratch)),
+            *("--max_epochs", str(max(1, tuning)), "--patience", str(budget.patience)),
+            *RECIPES[self.recipe].tunings[self.tuning],
+        ]
+        name = "-".join([run.name, self.tuning, str(self.depth), *(["mlp"] if scratch else [])])
+        summary = tuned(run, folder, name, self.seed, options)
+        found = summary["scratch" if scratch else "pretrained"]
+        low, high = found["interval"]
+        pretraining = 0.0 if scratch else json.loads((run / "summary.json").read_text())["seconds"]
+        return {
+            **self.key,
+            "valid_error": 1 - found["valid_accuracy"],
+            "error": found["error"],
+            "low": 1 - high,
+            "high": 1 - low,
+            "test": summary["samples"]["test"],
+            "epochs": found["epochs"],
+            "seconds": round(pretraining + found["seconds"], 1),
+            "commit": summary["commit"],
+        }
+
+
+def noises(problem: str, method: str, recipe: str, budget: str) -> Sequence[str]:
+    """The noises of pretraining that a method tries: one, unless the budget lets validation pick."""
+    if method in ("sae", "mlp"):
+        return ("Clean",) if method == "sae" else ("",)
+    selects, published = BUDGETS[budget].selects, RATIOS[problem]
+    if method == "sdae-sp":
+        return [f"SaltAndPepper {ratio}" for ratio in ((0.1, 0.25, 0.4) if selects else (published,))]
+    known = RECIPES[recipe].noises
+    if selects:
+        return known
+    return [f"Masking {published}" if known[0].startswith("Masking") else known[0]]
+
+
+def trials(table: Path, problem: str, method: str, recipe: str, budget: str, seeds: int) -> Iterator[Trial]:
+    """What a method trains: with seed 0 all that validation picks from, with other seeds what it picked; then sweeps.
+
+    The rows of seed 0 have to be in the table when those of other seeds are asked for.
+    """
+    width, tunings = BUDGETS[budget].width, RECIPES[recipe].tunings
+    for noise in noises(problem, method, recipe, budget):
+        for tuning in tunings if BUDGETS[budget].selects else list(tunings)[:1]:
+            yield Trial(problem, method, recipe, budget, noise, tuning, 3, width, 0)
+    wanted = {"problem": problem, "method": method, "recipe": recipe, "budget": budget}
+    chosen = picked(rows_of(table), width, **wanted)[0]
+    one = Trial(problem, method, recipe, budget, chosen["noise"], chosen["tuning"], 3, width, 0)
+    for seed in range(1, seeds):
+        yield one._replace(seed=seed)
+    if BUDGETS[budget].sweeps and problem == SWEPT and recipe == "classic" and method != "sdae-sp":
+        for swept in (width, *WIDTHS):
+            for depth in DEPTHS:
+                if (swept, depth) != (width, 3):
+                    yield one._replace(depth=depth, width=swept)
+
+
+def machines(table: Path, problem: str, recipe: str | None, budget: str, configs: Path, folder: Path) -> None:
+    """Add what is missing of the rows of support vector machines: on pixels, or on the codes of a recipe's sdae."""
+    limit, of = BUDGETS[budget], PROBLEMS[problem]
+    jobs = [(kernel, layer) for kernel in KERNELS for layer in (range(1, 4) if recipe else [0])]
+    if recipe and not limit.codes:
+        jobs = [job for job in jobs if job[0] == "linear"]
+
+    def key(kernel: str, layer: int) -> dict[str, str]:
+        return {
+            **{"problem": problem, "method": f"svm-{kernel}", "recipe": recipe or "", "budget": budget},
+            **{
+                "noise": "",
+                "tuning": "",
+                "depth": str(layer),
+                "width": str(limit.width if layer else 784),
+                "seed": "0",
+            },
+        }
+
+    def done() -> list[Row]:
+        return rows_of(table)
+
+    missing = [job for job in jobs if not any(key(*job).items() <= row.items() for row in done())]
+    if not missing:
+        return
+    data = MODULES[of.data](**of.arguments(limit))
+    data.prepare_data()
+    data.setup("test")
+    model = None
+    if recipe:
+        first = next(trials(table, problem, "sdae", recipe, budget, 1))
+        chosen = picked(done(), limit.width, problem=problem, method="sdae", recipe=recipe, budget=budget)
+        model = load(first._replace(noise=chosen[0]["noise"] if chosen else first.noise).pretrained(configs, folder))
+    codes = {name: extract(model, split, torch.device("cpu")) for name, split in data.splits.items()}
+    labels = {name: classes_of(split) for name, split in data.splits.items()}
+    for kernel, layer in missing:
+        print(f"{problem}: SVM, {kernel}, {f'layer {layer} of {recipe}' if recipe else 'pixels'}", flush=True)
+        parts = [Part(codes[name][max(layer - 1, 0)], labels[name]) for name in SPLITS]
+        if kernel == "rbf":
+            parts[2] = Part(*(part[: limit.rows] for part in parts[2]))
+        started = time.perf_counter()
+        found = support_vectors(kernel, *parts)
+        seconds = round(time.perf_counter() - started, 1)
+        add_row(table, {**key(kernel, layer), **found, "seconds": seconds, "commit": runs.commit()})
+
+
+def run(args: list[str]) -> None:
+    """Run what is not done yet, and render the results.
+
+    Args:
+        args: The command line, without the command and the study.
+
+    Raises:
+        ValueError: If a name is not known, the configurations or the data are not there, or a cell fails.
+    """
+    parser = Parser(
+        prog="daezoo reproduce vincent2010",
+        description="The classic results of stacked denoising autoencoders, beside a recipe of today.",
+    )
+    parser.add_argument("--problems", type=str, default=",".join(PROBLEMS), help="Which, with commas between them.")
+    parser.add_argument("--methods", type=str, default=",".join(METHODS), help="Which, with commas between them.")
+    parser.add_argument(
+        "--budget", type=Literal["smoke", "minutes", "full"], default="full", help="Smoke: does it run at all?"
+    )
+    parser.add_argument("--recipe", type=Literal["classic", "modern"] | None, help="Both if not given.")
+    parser.add_argument("--seeds", type=int, default=1, help="Seeds 0, 1, …: so many.")
+    parser.add_argument("--configs", type=str, default="configs", help="The configurations of a checkout.")
+    parser.add_argument("--docs", type=str, default="docs", help="Where studies/*.csv and results.md go.")
+    parser.add_argument("--runs", type=str, default="runs/studies", help="Folder that holds the run folders.")
+    options = parser.parse_args(args)
+    problems, methods = listed(options.problems, PROBLEMS, "problems"), listed(options.methods, METHODS, "methods")
+    if options.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {options.seeds}.")
+    docs, configs, folder = Path(options.docs), configurations(options.configs), Path(options.runs)
+    table, budget = docs / "studies" / "vincent2010.csv", options.budget
+    recipes = [options.recipe] if options.recipe else list(RECIPES)
+    for problem in problems:
+        for recipe in recipes:
+            for method in (method for method in METHODS if method in methods and method != "svm"):
+                for trial in trials(table, problem, method, recipe, budget, options.seeds):
+                    if not any(trial.key.items() <= row.items() for row in rows_of(table)):
+                        add_row(table, trial.measure(configs, folder))
+        if "svm" in methods:
+            for recipe in (None, *recipes):
+                machines(table, problem, recipe, budget, configs, folder)
+        render(docs)
+    print(*render(docs), sep="\n")
+
+
+def listed(text: str, known: Iterable[str], what: str) -> list[str]:
+    """The names in a list with commas, in the order of what is known.
+
+    Raises:
+        ValueError: If one is not known, or there are none.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    strange = [name for name in names if name not in known]
+    if strange or not names:
+        raise ValueError(f"--{what} takes names of {', '.join(known)}, with commas between; got {text!r}.")
+    return [name for name in known if name in names]
