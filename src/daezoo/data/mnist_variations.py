@@ -55,7 +55,7 @@ class MNISTVariationsData(TorchvisionData):
         test: int = 50_000,
         **kwargs: Any,
     ) -> None:
-        super().__init__(valid=valid, **kwargs)
+        super().__init__(train=train, valid=valid, **kwargs)
         if min(train, valid, test) < 1 or train + valid + test > 70_000:
             raise ValueError(
                 "Every split needs an image or more, and all together no more than the 70,000 of MNIST, got "

@@ -23,20 +23,22 @@ class TorchvisionData(DenoisingDataModule):
         root: Folder that torchvision reads; the set is downloaded there if absent. The environment's DAEZOO_DATA, else
             data/, if None.
         valid: Images of the validation split, >= 1.
+        train: Images of the training split, >= 1; all that are left if None.
         **kwargs: As DenoisingDataModule.
 
     Raises:
         DataMissing: If the set is neither there nor to be had.
-        ValueError: If it cannot be read, or `valid` leaves nothing for training.
+        ValueError: If it cannot be read, or has fewer images than are wanted.
     """
 
     source: ClassVar[Any]
     image_shape: ClassVar[tuple[int, int, int]]
 
-    def __init__(self, root: str | None = None, valid: int = 5_000, **kwargs: Any) -> None:
+    def __init__(self, root: str | None = None, valid: int = 5_000, train: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root = root
         self.valid = valid
+        self.train = train
 
     @property
     def shape(self) -> list[int]:
@@ -67,11 +69,16 @@ class TorchvisionData(DenoisingDataModule):
     def load(self) -> dict[str, Split]:
         """The splits."""
         (images, labels), test = self.read()
-        if not 1 <= self.valid < len(images):
-            raise ValueError(f"valid must lie between 1 and {len(images) - 1:,}, got {self.valid}.")
+        left = len(images) - self.valid
+        train = left if self.train is None else self.train
+        if self.valid < 1 or not 1 <= train <= left:
+            raise ValueError(
+                f"There are {len(images):,} images for training and validation, and both need one or more; got "
+                f"valid={self.valid} and train={self.train}."
+            )
         kept, held_out = self.random_split(len(images), self.valid)
         return {
-            "train": InMemory(images, labels, kept),
+            "train": InMemory(images, labels, kept[:train]),
             "valid": InMemory(images, labels, held_out),
             "test": InMemory(*test),
         }

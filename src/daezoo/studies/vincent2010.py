@@ -48,7 +48,7 @@ class Problem:
         """Arguments of the data module that make it this problem, of no more samples than a budget allows."""
         sizes = dict(zip(SPLITS, map(min, self.sizes, budget.sizes), strict=True))
         if self.kind is None:  # MNIST: the test split is as it is
-            return {"valid": 60_000 - sizes["train"]}
+            return {name: sizes[name] for name in ("train", "valid")}
         return {"kind": self.kind, **sizes}
 
 
