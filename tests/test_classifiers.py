@@ -164,3 +164,34 @@ def test_a_denoiser_is_no_classifier(tmp_path):
     runner.save_checkpoint(tmp_path / "it.ckpt")
     with pytest.raises(ValueError, match="holds no classifier"):
         load_classifier(tmp_path / "it.ckpt")
+
+
+def test_adversarial_samples_are_moved_to_where_the_loss_is_higher(monkeypatch):
+    torch.manual_seed(0)
+    encoder, data = build("vanilla", hidden=[20])
+    data.setup()
+    batch = whole(data.splits["valid"])
+    target = batch.label
+    seen = []
+    plain = FineTuned(encoder, range(10))
+    moved = FineTuned(encoder, range(10), adversarial=0.3)
+    moved.head.load_state_dict(plain.head.state_dict())
+    forward = FineTuned.forward
+    monkeypatch.setattr(FineTuned, "forward", lambda self, x: (seen.append(x), forward(self, x))[1])
+    usual, worse = (model.training_loss(batch.clean, target).item() for model in (plain, moved))
+    assert worse > usual
+    step = (seen[-1] - batch.clean).flatten(1).norm(dim=1)
+    assert torch.allclose(step, torch.full_like(step, 0.3), atol=1e-5)
+    # to first order, the loss rises by the radius times the norm of its gradient
+    x = batch.clean.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(forward(plain, x), target, reduction="sum"), x)
+    small = FineTuned(encoder, range(10), adversarial=1e-3)
+    small.head.load_state_dict(plain.head.state_dict())
+    rise = small.training_loss(batch.clean, target).item() - usual
+    assert rise == pytest.approx(1e-3 * gradient.flatten(1).norm(dim=1).mean().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("adversarial", [-1.0, float("nan"), float("inf")])
+def test_a_radius_out_of_range_is_an_error(adversarial):
+    with pytest.raises(ValueError, match="adversarial must be finite and at least 0"):
+        FineTuned(build("vanilla")[0], range(10), adversarial=adversarial)

@@ -173,3 +173,51 @@ def test_an_interrupted_training_ends_with_130_and_without_a_summary(tuned, work
     assert status == 130
     assert "is not finished" in err
     assert not (workplace / "runs/finetune-vanilla-digits/it/summary.json").exists()
+
+
+def test_only_the_lower_layers_of_a_stack(daezoo_command, workplace):
+    short = ("--model.hidden", "[16,12,8]", "--model.epochs_per_layer", "1", "--model.end_to_end_epochs", "0")
+    status, _, err = daezoo_command(*fit_arguments("stacked", "digits", *short, "--name", "it"))
+    assert status == 0, err
+    args = ("finetune", "runs/stacked-digits/it", "--max_epochs", "1", "--json")
+    status, out, err = daezoo_command(*args, "--layers", "2", "--pretrained", "false")
+    assert status == 0, err
+    summary = json.loads(out)
+    assert "scratch" in summary and "pretrained" not in summary
+    classifier = load_classifier(workplace / "runs/finetune-stacked-digits/1/scratch")
+    assert [len(layer.weight) for layer in classifier.encoder.network.layers] == [16, 12]
+    for options, said in (
+        (("--layers", "4"), "layers must lie between 1 and 3, got 4"),
+        (("--pretrained", "false", "--scratch", "false"), "leave nothing to train"),
+    ):
+        status, _, err = daezoo_command(*args, *options)
+        assert status == 2
+        assert said in err
+    assert not (workplace / "runs/finetune-stacked-digits/2").exists()
+
+
+def test_layers_of_what_is_no_stack_are_an_error(tuned, workplace):
+    status, _, err = tuned("--layers", "1")
+    assert status == 2
+    assert "--layers is for stacked models, not for a VanillaDAE" in err
+    assert not (workplace / "runs/finetune-vanilla-digits").exists()
+
+
+def test_plain_sgd_at_a_constant_rate(tuned, workplace):
+    plain = ("--optimizer", "SGD", "--lr", "0.1", "--schedule", "constant", "--weight_decay", "0")
+    status, out, err = tuned(*plain, "--corruption", "Clean", "--dropout", "0", "--scratch", "false", "--json")
+    assert status == 0, err
+    assert json.loads(out)["pretrained"]["error"] < 0.85
+    config = (workplace / "runs/finetune-vanilla-digits/1/config.yaml").read_text()
+    assert config.startswith("# daezoo finetune runs/vanilla-digits/it --max_epochs 3")
+
+
+def test_adversarial_inputs_train_another_network(tuned, daezoo_command):
+    options = ("--json", "--dropout", "0", "--scratch", "false")
+    usual = json.loads(tuned(*options)[1])["pretrained"]
+    again = ("finetune", RUN, "--max_epochs", "3", "--batch_size", "32", *options)
+    moved = json.loads(daezoo_command(*again, "--adversarial", "0.5")[1])["pretrained"]
+    assert {**usual, "seconds": 0} != {**moved, "seconds": 0}
+    status, _, err = daezoo_command(*again, "--adversarial", "-1")
+    assert status == 2
+    assert "adversarial must be finite and at least 0, got -1" in err

@@ -204,3 +204,51 @@ def test_channels_last_changes_the_memory_order_and_not_the_result():
     orders = [network.network.get_parameter("decoder.0.weight").stride()[1] for network in networks]
     assert orders == [1, 100]
     torch.testing.assert_close(networks[0].denoise(IMAGES), networks[1].denoise(IMAGES))
+
+
+def test_the_bottom_of_a_stack_is_what_training_fewer_layers_gives():
+    phases = {"epochs_per_layer": 1, "end_to_end_epochs": 0}
+    torch.manual_seed(0)
+    whole, data = build("stacked", hidden=[12, 8, 6], **phases)
+    torch.manual_seed(0)
+    noise = [Masking(0.5)]
+    fewer = StackedDAE([1, 8, 8], [12, 8], "relu", True, **phases, code_corruption=noise, loss=whole.loss)
+    for model in (whole, fewer):
+        data = DigitsData(batch_size=32)
+        L.Trainer(
+            accelerator="cpu", max_epochs=model.total_epochs, logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        ).fit(model, data)  # fmt: skip
+    bottom = whole.eval().bottom(2)
+    assert not bottom.training
+    assert bottom.hparams["hidden"] == [12, 8]
+    for name, value in fewer.state_dict().items():
+        assert torch.equal(bottom.state_dict()[name], value), name
+    with torch.no_grad():
+        bottom.network.layers[0].weight.zero_()
+    assert whole.network.layers[0].weight.any()
+    with pytest.raises(ValueError, match="layers must lie between 1 and 3, got 0"):
+        whole.bottom(0)
+
+
+def test_emphasis_holds_for_codes_too():
+    stack = StackedDAE([6], hidden=[4, 3], loss=CrossEntropy(1, 0))
+    assert stack.code_loss == CrossEntropy(1, 0)
+    assert StackedDAE([6], hidden=[4, 3], activation="relu", loss=SquaredError(1, 0.5)).code_loss == SquaredError(
+        1, 0.5
+    )
+
+
+@pytest.mark.parametrize("family", [VanillaDAE, StackedDAE, ConvDAE])
+def test_a_classifier_gives_logits_of_the_code_and_there_is_none_unless_added(family):
+    model = family([1, 8, 8]).eval()
+    names = set(model.state_dict())
+    with pytest.raises(ValueError, match="has no classifier"):
+        model.classify(IMAGES)
+    model.add_classifier([3, 5, 8])
+    assert set(model.state_dict()) - names == {"classifier.weight", "classifier.bias"}
+    assert model.labels == (3, 5, 8)
+    logits = model.classify(IMAGES)
+    assert logits.shape == (5, 3)
+    assert model.classifier is not None
+    assert torch.equal(logits, model.classifier(model.encode(IMAGES)))

@@ -7,6 +7,7 @@ import yaml
 
 import daezoo
 from conftest import CONFIGS, fit_arguments
+from daezoo.classifiers import load_classifier
 from daezoo.cli import main
 from daezoo.zoo import source
 from daezoo.zoo.entry import read, write
@@ -217,3 +218,63 @@ def test_the_data_of_an_entry_is_plain(run, zoo, daezoo_command):
     assert fields["data"]["class_path"] == "daezoo.data.DigitsData"
     assert fields["data"]["init_args"]["corruption"]["class_path"] == "daezoo.corruption.Gaussian"
     assert fields["model"]["init_args"]["hidden"] == [16]
+
+
+@pytest.fixture
+def tuned(run, tmp_path, monkeypatch, daezoo_command):
+    """A fine-tuning of the run."""
+    monkeypatch.chdir(tmp_path)
+    options = ["--max_epochs", "2", "--batch_size", "32", "--runs", "tuned", "--name", "it"]
+    status, _, err = daezoo_command("finetune", str(run), *options)
+    assert status == 0, err
+    return tmp_path / "tuned/finetune-vanilla-digits/it"
+
+
+def test_a_fine_tuning_becomes_a_model_that_classifies(tuned, run, zoo, daezoo_command):
+    exported(daezoo_command, tuned, zoo)
+    entry = daezoo.info("vanilla.mine")
+    summary = json.loads((tuned / "summary.json").read_text())
+    assert entry.classifier is not None
+    assert entry.classifier.labels == list(range(10))
+    assert entry.classifier.command == "daezoo finetune RUN --max_epochs 2 --batch_size 32"
+    assert entry.classifier.epochs == summary["pretrained"]["epochs"] == 2
+    assert entry.training.command.startswith("daezoo fit --config configs/trainer.yaml")
+    assert str(run) not in entry.to_yaml()
+    error = entry.metric("error")
+    assert error is not None and error.protocol == "finetune-v1"
+    assert error.value == pytest.approx(summary["pretrained"]["error"], abs=2 / 360)
+    assert error.baselines == {"not pretrained": summary["scratch"]["error"]}
+    assert f"| vanilla.mine | Digits | 10 | {100 * error.value:.2f} |" in (zoo / "README.md").read_text()
+
+    model, classifier = daezoo.load("vanilla.mine"), load_classifier(tuned / "pretrained")
+    x = torch.rand(4, 1, 8, 8)
+    assert torch.allclose(model.classify(x), classifier(x), atol=0.02)
+    assert not torch.allclose(model.encode(x), daezoo.load(run).encode(x), atol=0.02)
+    assert model.labels == tuple(range(10))
+
+    status, out, _ = daezoo_command("zoo", "verify", "--metrics", "vanilla.mine", "--json")
+    assert status == 0
+    (verdict,) = json.loads(out)
+    assert {row["name"]: row["measured"] for row in verdict["metrics"]}["error"] == error.value
+
+
+def test_a_classifier_with_wrong_weights_is_refused(tuned, zoo, daezoo_command):
+    exported(daezoo_command, tuned, zoo)
+    entry = daezoo.info("vanilla.mine")
+    assert entry.classifier is not None
+    fewer = entry.classifier.model_copy(update={"labels": [0, 1]})
+    write(entry.model_copy(update={"classifier": fewer}), zoo)
+    with pytest.raises(ValueError, match=r"classifier\.\w+ is torch\.float16 \(10"):
+        daezoo.load("vanilla.mine")
+    write(entry.model_copy(update={"classifier": None}), zoo)
+    with pytest.raises(ValueError, match=r"unexpected classifier\.bias, classifier\.weight"):
+        daezoo.load("vanilla.mine")
+
+
+def test_a_fine_tuning_of_other_layers_or_of_nothing_pretrained_is_no_model(tuned, zoo, daezoo_command):
+    summary = json.loads((tuned / "summary.json").read_text())
+    (tuned / "summary.json").write_text(json.dumps({"scratch": summary["scratch"]}))
+    status, _, err = daezoo_command("zoo", "export", str(tuned), "--name", "vanilla.mine", "--dest", str(zoo))
+    assert status == 2
+    assert "is no finished fine-tuning of a pretrained network" in err
+    assert not (zoo / "vanilla.mine.yaml").exists()
