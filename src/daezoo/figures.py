@@ -80,14 +80,17 @@ def filters(weights: Tensor, columns: int = 20, rows: int = 10) -> Figure:
         columns: Filters in a row.
         rows: Rows at the most.
     """
-    weights = weights.float().cpu()
-    order = weights.flatten(1).norm(dim=1).argsort(descending=True)
-    weights = weights[order[: columns * rows]]
+    weights = strongest(weights.float().cpu(), columns * rows)
     figure = Figure(figsize=(columns * 0.5, -(-len(weights) // columns) * 0.5))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.imshow(tiled(weights, columns), cmap="gray", interpolation="nearest")
     axis.set_axis_off()
     return figure
+
+
+def strongest(weights: Tensor, count: int) -> Tensor:
+    """The filters (N, C, H, W) of the largest norm, so many of them, from the strongest."""
+    return weights[weights.flatten(1).norm(dim=1).argsort(descending=True)[:count]]
 
 
 def tiled(pictures: Tensor, columns: int) -> NDArray[np.float64]:

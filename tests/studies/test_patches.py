@@ -5,8 +5,9 @@ import torch
 from PIL import Image
 
 from conftest import CONFIGS
+from daezoo.figures import strongest
 from daezoo.studies.cells import rows_of
-from daezoo.studies.patches import orientedness, panels, strongest
+from daezoo.studies.patches import orientedness, panels
 
 
 def grating(angle: float) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The study of the table of 2010, on small budgets."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -237,3 +238,6 @@ def test_all_problems_all_methods_and_both_recipes_in_two_minutes(daezoo_command
     assert len(rows) == len(PROBLEMS) * (2 * 4 + 2 + 2 * 3)
     text = Path("docs/results.md").read_text()
     assert all(f"| {problem} |" in text for problem in PROBLEMS)
+    for picture in re.findall(r"images/vincent2010\S+png", text):
+        assert Path("docs", picture).stat().st_size > 10_000
+    assert text.count("images/vincent2010") == 2

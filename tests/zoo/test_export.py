@@ -251,6 +251,10 @@ def test_a_fine_tuning_becomes_a_model_that_classifies(tuned, run, zoo, daezoo_c
     assert torch.allclose(model.classify(x), classifier(x), atol=0.02)
     assert not torch.allclose(model.encode(x), daezoo.load(run).encode(x), atol=0.02)
     assert model.labels == tuple(range(10))
+    with pytest.raises(ValueError, match="was fine-tuned to classify, so its decoder no longer fits"):
+        model.denoise(x)
+    assert {metric.name for metric in entry.metrics} == {"accuracy", "error"}
+    assert entry.golden.denoise is None
 
     status, out, _ = daezoo_command("zoo", "verify", "--metrics", "vanilla.mine", "--json")
     assert status == 0
@@ -267,7 +271,7 @@ def test_a_classifier_with_wrong_weights_is_refused(tuned, zoo, daezoo_command):
     with pytest.raises(ValueError, match=r"classifier\.\w+ is torch\.float16 \(10"):
         daezoo.load("vanilla.mine")
     write(entry.model_copy(update={"classifier": None}), zoo)
-    with pytest.raises(ValueError, match=r"unexpected classifier\.bias, classifier\.weight"):
+    with pytest.raises(ValueError, match="golden must have encode and denoise, not classify"):
         daezoo.load("vanilla.mine")
 
 

@@ -56,7 +56,10 @@ def test_each_loads_and_computes_what_it_did(name):
     check_golden(model, found.golden, name)
     x = torch.rand(2, *found.input.shape)
     assert model.encode(x).ndim == 2
-    assert model.denoise(x, level=0.1).shape == x.shape
+    if found.classifier:
+        assert model.classify(x).shape == (2, len(found.classifier.labels))
+    else:
+        assert model.denoise(x, level=0.1).shape == x.shape
     assert found.family == type(model).__name__.removesuffix("DAE").lower()
     assert found.weights.parameters == sum(parameter.numel() for parameter in model.parameters())
 
@@ -69,7 +72,7 @@ def test_each_entry_says_how_it_came_about_and_what_it_is_worth(name):
     for path in re.findall(r"configs/\S+", found.training.command):
         assert (ROOT / path).is_file()
     assert not re.search(r"(^|[\s'\"=])/\w", found.to_yaml()), "a path of some machine"
-    assert found.metric("mse") and found.metric("psnr")
+    assert found.metric("error") if found.classifier else found.metric("mse") and found.metric("psnr")
     for metric in found.metrics:
         assert set(metric.baselines) >= ({"raw pixels", "untrained"} if metric.name == "accuracy" else set())
     assert found.metric("accuracy") or found.family == "residual"

@@ -111,8 +111,14 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
             level: Noise level, a number or (batch,); ignored by families that are not conditioned on it.
 
         Raises:
-            ValueError: If the shape does not fit the model.
+            ValueError: If the shape does not fit the model, or it was fine-tuned to classify, which leaves its decoder
+                behind.
         """
+        if self.classifier is not None:
+            raise ValueError(
+                f"This {type(self).__name__} was fine-tuned to classify, so its decoder no longer fits its encoder. "
+                "Denoise with a model that was not: daezoo zoo list"
+            )
         return self.loss.link(self(noisy, level).float())
 
     def add_classifier(self, labels: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from daezoo.figures import save, tiled
+from daezoo.figures import save, strongest, tiled
 from daezoo.parser import Parser
 from daezoo.runs import summary_of
 from daezoo.studies.cells import add_row, configurations, rows_of, trained
@@ -57,16 +57,11 @@ def panels(filters: dict[str, Tensor], columns: int = 10) -> Figure:
     figure = Figure(figsize=(10.5, 2.5 * -(-len(filters) // 3)), layout="constrained")
     axes = figure.subplots(-(-len(filters) // 3), 3, squeeze=False).flat
     for axis, (name, weights) in zip(axes, filters.items(), strict=False):
-        axis.imshow(tiled(strongest(weights), columns), cmap="gray", interpolation="nearest")
-        axis.set_title(f"{name}, orientedness {float(orientedness(strongest(weights)).mean()):.2f}", fontsize=10)
+        axis.imshow(tiled(strongest(weights, SHOWN), columns), cmap="gray", interpolation="nearest")
+        axis.set_title(f"{name}, orientedness {float(orientedness(strongest(weights, SHOWN)).mean()):.2f}", fontsize=10)
     for axis in figure.axes:
         axis.set_axis_off()
     return figure
-
-
-def strongest(filters: Tensor, count: int = SHOWN) -> Tensor:
-    """The filters of the largest norm."""
-    return filters[filters.flatten(1).norm(dim=1).argsort(descending=True)[:count]]
 
 
 def run(args: list[str]) -> None:
@@ -103,8 +98,8 @@ def run(args: list[str]) -> None:
             "noise": name,
             "hidden": options.hidden,
             "epochs": options.epochs,
-            "orientedness": float(orientedness(strongest(weights)).mean()),
-            "untrained": float(orientedness(strongest(untrained)).mean()),
+            "orientedness": float(orientedness(strongest(weights, SHOWN)).mean()),
+            "untrained": float(orientedness(strongest(untrained, SHOWN)).mean()),
             "mse": summary["test"]["mse"],
             "mse_noisy_input": summary["test"]["mse_noisy_input"],
             "seconds": summary["seconds"],

@@ -16,9 +16,13 @@ import torch
 from daezoo import runs
 from daezoo.data import DenoisingDataModule, MNISTData, MNISTVariationsData, ShapesData
 from daezoo.data.base import SPLITS
+from daezoo.data.splits import to_unit
 from daezoo.evaluation.features import classes_of, extract
 from daezoo.evaluation.probe import Part
+from daezoo.figures import save
+from daezoo.models import StackedDAE
 from daezoo.parser import Parser
+from daezoo.studies import vincent2010_figures as pictures
 from daezoo.studies.cells import add_row, configurations, rows_of, trained, tuned
 from daezoo.studies.svm import KERNELS, support_vectors
 from daezoo.studies.tables import render
@@ -368,7 +372,26 @@ def run(args: list[str]) -> None:
             for recipe in (None, *recipes):
                 machines(table, problem, recipe, budget, configs, folder)
         render(docs)
+    if {"sae", "sdae"} <= set(methods) and "classic" in recipes:
+        draw(problems[0], budget, configs, folder, docs)
     print(*render(docs), sep="\n")
+
+
+def draw(problem: str, budget: str, configs: Path, folder: Path, docs: Path) -> None:
+    """Draw filters without noise and with two ratios of it, and samples from the top down, of the classic recipe."""
+    usual = Trial(problem, "sdae", "classic", budget, "Clean", "plain", 3, BUDGETS[budget].width, 0)
+    stacks = {}
+    for noise in ("Clean", "Masking 0.25", "Masking 0.5"):
+        model = load(usual._replace(noise=noise).pretrained(configs, folder))
+        assert isinstance(model, StackedDAE)
+        stacks["no noise" if noise == "Clean" else f"ν = {noise.partition(' ')[2]}"] = model
+    save(pictures.filters(stacks), docs / "images" / "vincent2010-filters.png")
+    data = MODULES[PROBLEMS[problem].data](**PROBLEMS[problem].arguments(BUDGETS[budget]))
+    data.prepare_data()
+    data.setup("test")
+    images = to_unit(data.splits["test"].__getitems__(torch.arange(12)).clean)
+    of = {"SAE": stacks["no noise"], "SDAE, ν = 0.25": stacks["ν = 0.25"]}
+    save(pictures.samples(of, images), docs / "images" / "vincent2010-samples.png")
 
 
 def listed(text: str, known: Iterable[str], what: str) -> list[str]:

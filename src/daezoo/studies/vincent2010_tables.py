@@ -55,6 +55,14 @@ the codes of each layer after pretraining alone. "rows" is how many test samples
 function saw.
 """
 NOISE_PLOT = "\n![Test error over the masking ratio](images/vincent2010-noise.png)\n"
+PICTURES = """
+![Filters of the first layer without noise and with masking of 0.25 and 0.5](images/vincent2010-filters.png)
+
+Samples from the codes of test images down, each layer drawn from its Bernoulli distribution and the lowest shown as
+means, by stacks of the classic recipe:
+
+![Samples by top-down Bernoulli sampling, without and with noise in pretraining](images/vincent2010-samples.png)
+"""
 DEPTH_PLOT = "\n![Test error over depth and width, on rot](images/vincent2010-depth.png)\n"
 
 
@@ -191,6 +199,8 @@ def section(rows: Rows) -> str:
         widths = [row["width"] for row in one if not row["method"].startswith("svm")]
         width = int(max(set(widths), key=widths.count)) if widths else 0
         parts += [classic(one, budget, width), modern(one, budget, width), machines(one, budget)]
+    classics = {row["method"] for row in of(rows, recipe="classic")}
+    parts += [PICTURES] * ({"sae", "sdae"} <= classics)
     parts += [NOISE_PLOT] * bool(plot_noise(rows)) + [DEPTH_PLOT] * bool(plot_depth(rows))
     return "\n".join(part for part in parts if part)
 

@@ -136,12 +136,14 @@ class Metric(_Part):
 class Golden(_Part):
     """Numbers about code and reconstruction of an input that a formula gives, see `daezoo.zoo.golden.golden`.
 
-    Of each: mean, standard deviation, three projections, and values at evenly spread places.
+    Of each: mean, standard deviation, three projections, and values at evenly spread places. A model with a classifier
+    has its logits in place of a reconstruction.
     """
 
     input: Literal["waves-v1"]
     encode: list[Finite] = Field(min_length=5)
-    denoise: list[Finite] = Field(min_length=5)
+    denoise: list[Finite] | None = Field(min_length=5, default=None)
+    classify: list[Finite] | None = Field(min_length=5, default=None)
     tolerance: Finite = Field(gt=0, le=0.01)
 
 
@@ -172,6 +174,13 @@ class Entry(_Part):
     licence: Licence
 
     @model_validator(mode="after")
+    def _golden_fits(self) -> "Entry":
+        wanted, other = ("denoise", "classify") if self.classifier is None else ("classify", "denoise")
+        if getattr(self.golden, wanted) is None or getattr(self.golden, other) is not None:
+            raise ValueError(f"golden must have encode and {wanted}, not {other}")
+        return self
+
+    @model_validator(mode="after")
     def _names_fit(self) -> "Entry":
         check_name(self.name)
         if self.weights.file != f"{self.name}.safetensors":
@@ -190,8 +199,9 @@ class Entry(_Part):
     def to_yaml(self) -> str:
         """The text of its file."""
         plain = self.model_dump(by_alias=True)
-        if plain["classifier"] is None:
-            del plain["classifier"]
+        for part, name in ((plain, "classifier"), (plain["golden"], "denoise"), (plain["golden"], "classify")):
+            if part[name] is None:
+                del part[name]
         return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 

@@ -41,19 +41,21 @@ def _numbers(x: Tensor) -> list[float]:
 @torch.inference_mode()
 @exact_float32()
 def golden(model: DenoisingAutoencoder) -> Golden:
-    """The golden output of a model in eval mode: of its code and of its reconstruction.
+    """The golden output of a model in eval mode: of its code, and of its reconstruction or, if it has some, logits.
 
     Raises:
         ZooError: If one of them is the same everywhere, which would tell nothing.
     """
     x = waves(model.shape).to(model.device)
-    found = Golden(
-        input="waves-v1", encode=_numbers(model.encode(x)), denoise=_numbers(model.denoise(x)), tolerance=TOLERANCE
-    )
-    for part in (found.encode, found.denoise):
+    parts = {"encode": _numbers(model.encode(x))}
+    if model.classifier is None:
+        parts["denoise"] = _numbers(model.denoise(x))
+    else:
+        parts["classify"] = _numbers(model.classify(x))
+    for part in parts.values():
         if part[1] < 1e-9:
             raise ZooError(f"{type(model).__name__} gives the same for all there is in a golden input: it is dead.")
-    return found
+    return Golden(input="waves-v1", tolerance=TOLERANCE, **parts)
 
 
 def check_golden(model: DenoisingAutoencoder, expected: Golden, name: str) -> None:
@@ -63,7 +65,7 @@ def check_golden(model: DenoisingAutoencoder, expected: Golden, name: str) -> No
         ZooError: If it is another.
     """
     found = golden(model)
-    for part in ("encode", "denoise"):
+    for part in ("encode", "denoise" if model.classifier is None else "classify"):
         ours, theirs = getattr(found, part), getattr(expected, part)
         allowed = expected.tolerance * theirs[1]
         if len(ours) != len(theirs) or any(abs(a - b) > allowed for a, b in zip(ours, theirs, strict=True)):

@@ -61,6 +61,8 @@ def _reconstruction(target: Target, corruption: Corruption) -> dict[str, float]:
 def measure(target: Target, levels: Sequence[float] = (), known: dict[str, Probe] | None = None) -> list[Metric]:
     """All metrics of a model: reconstruction under the noise it was trained with, and, with labels, a linear probe.
 
+    A model with a classifier reconstructs nothing.
+
     Args:
         target: The model and its data.
         levels: Further noise levels for the reconstruction.
@@ -70,7 +72,7 @@ def measure(target: Target, levels: Sequence[float] = (), known: dict[str, Probe
     where: dict[str, Any] = {"hardware": describe(target.model.device), "threads": torch.get_num_threads()}
     metrics = []
     trained = data.evaluation_corruption
-    for corruption in (trained, *(trained.at(level) for level in levels)):
+    for corruption in [] if target.model.classifier else (trained, *(trained.at(level) for level in levels)):
         found = _reconstruction(target, corruption)
         shared = {
             "protocol": RECONSTRUCTION,

@@ -112,7 +112,7 @@ def render(entries: Sequence[Entry], head: str = HEAD) -> str:
     text += _row(*["---"] * 7)
     for entry in entries:
         if metric := entry.metric("accuracy"):
-            trained = next((noise(one.corruption) for one in entry.metrics if one.corruption), "")
+            trained = noise(Built.model_validate(entry.data.init_args["corruption"]))
             beside = (shown(metric), shown(metric, "raw pixels"), shown(metric, "untrained"))
             text += _row(entry.name, trained_on(entry), trained, metric.protocol, *beside)
     if any(entry.classifier for entry in entries):
