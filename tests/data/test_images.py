@@ -9,6 +9,7 @@ from torch import Tensor
 
 from daezoo.data import ImagesData
 from daezoo.data.pictures import Crops
+from small_sets import folder_of
 
 SIZES = [(40, 60), (33, 90), (70, 64)]
 
@@ -17,13 +18,6 @@ def coded(height: int, width: int, number: int) -> np.ndarray:
     """A picture whose colours say where a pixel is from: (row, column, picture)."""
     row, column = np.mgrid[:height, :width]
     return np.stack([row, column, np.full_like(row, number)], 2).astype(np.uint8)
-
-
-def folder_of(path: Path, *pictures: np.ndarray, suffix: str = ".png") -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(path / f"picture{number:02}{suffix}")
-    return path
 
 
 def loaded(folder: Path, **options: Any) -> ImagesData:

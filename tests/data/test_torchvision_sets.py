@@ -18,6 +18,7 @@ from torchvision import datasets
 
 from conftest import whole
 from daezoo.data import CIFAR10Data, DenoisingDataModule, FashionMNISTData, MNISTData
+from small_sets import idx
 
 TRAIN, TEST = 5_060, 40  # validation takes 5,000
 IDX = pytest.mark.parametrize("name", ["MNIST", "FashionMNIST"])
@@ -41,11 +42,6 @@ def numbered(count: int, start: int, *shape: int) -> np.ndarray:
 def numbers(clean: torch.Tensor) -> list[int]:
     flat = clean.flatten(1).int()
     return (flat[:, 0] * 256 + flat[:, 1]).tolist()
-
-
-def idx(array: np.ndarray) -> bytes:
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
 
 
 def idx_files() -> dict[str, bytes]:
@@ -156,6 +152,50 @@ def test_split_seed_alone_deals_out_the_validation_split(tmp_path, monkeypatch):
     usual, seed, split_seed = (whole(loaded("MNIST", **o).splits["train"]).clean for o in seeds)
     assert torch.equal(usual, seed)
     assert not torch.equal(usual, split_seed)
+
+
+@ALL
+def test_validation_and_training_have_the_wanted_sizes_and_share_no_image(name, tmp_path, monkeypatch):
+    provide(name, tmp_path / "data", monkeypatch)
+    parts = {part: numbers(whole(split).clean) for part, split in loaded(name, valid=70, train=300).splits.items()}
+    assert {part: len(found) for part, found in parts.items()} == {"train": 300, "valid": 70, "test": TEST}
+    assert len(set(parts["train"] + parts["valid"])) == 370
+    assert set(parts["train"] + parts["valid"]) < set(range(TRAIN))
+    assert parts["test"] == list(range(TRAIN, TRAIN + TEST))
+
+
+def test_all_images_that_are_left_are_trained_on_by_default(tmp_path, monkeypatch):
+    provide("MNIST", tmp_path / "data", monkeypatch)
+    splits = loaded("MNIST", valid=70).splits
+    assert sorted(numbers(whole(splits["train"]).clean) + numbers(whole(splits["valid"]).clean)) == list(range(TRAIN))
+    assert len(splits["valid"]) == 70
+
+
+def test_fewer_training_images_are_the_first_of_more_and_leave_validation_alone(tmp_path, monkeypatch):
+    provide("MNIST", tmp_path / "data", monkeypatch)
+    few, more = (loaded("MNIST", valid=70, train=train).splits for train in (30, TRAIN - 70))
+    assert torch.equal(whole(few["train"]).clean, whole(more["train"]).clean[:30])
+    assert torch.equal(whole(few["valid"]).clean, whole(more["valid"]).clean)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"valid": 0},
+        {"valid": -1},
+        {"valid": TRAIN},
+        {"valid": TRAIN + 1},
+        {"train": 0},
+        {"train": TRAIN - 5000 + 1},
+        {"valid": 70, "train": TRAIN - 69},
+    ],
+)
+def test_sizes_that_cannot_be_had_are_an_error_that_says_how_many_images_there_are(options, tmp_path, monkeypatch):
+    provide("MNIST", tmp_path / "data", monkeypatch)
+    wanted = {"valid": 5000, "train": None} | options
+    message = f"There are 5,060 images .*got valid={wanted['valid']} and train={wanted['train']}"
+    with pytest.raises(ValueError, match=message):
+        loaded("MNIST", **options)
 
 
 def test_colours_of_cifar_stay_in_their_channels(tmp_path, monkeypatch):

@@ -241,7 +241,7 @@ class Trial(NamedTuple):
         pretraining = 0.0 if scratch else json.loads((run / "summary.json").read_text())["seconds"]
         return {
             **self.key,
-            "valid_error": 1 - found["valid_accuracy"],
+            "valid_error": round(1 - found["valid_accuracy"], 6),
             "error": found["error"],
             "low": 1 - high,
             "high": 1 - low,
