@@ -113,6 +113,7 @@ RECIPES = {
         fit=(),
         noises=("Gaussian 0.5",),
         tunings={
+            "adversarial": ("--dropout", "0.2", "--corruption", "Clean", "--adversarial", "1"),
             "strong": ("--adversarial", "1"),
             "light": ("--dropout", "0.2", "--corruption", "Clean"),
             "noisy": ("--dropout", "0.2", "--corruption", "SaltAndPepper", "--corruption.ratio", "0.2"),

@@ -45,8 +45,9 @@ is the published one if SDAE < SAE < MLP.
 MODERN = """### {budget}: the recipe of today
 
 Rectified units, AdamW, {width} units a layer, pretrained under the noise that validation picked; fine-tuned with
-dropout and label smoothing: "strong" with more of it, and on masked inputs that are moved against the classifier;
-"light" on clean ones; "noisy" under salt and pepper. What it has to beat is the published SDAE-3.
+dropout and label smoothing on clean inputs ("light"), on inputs moved against the classifier ("adversarial"), on such
+that were masked before, with more dropout ("strong"), or under salt and pepper ("noisy"). What it has to beat is the
+published SDAE-3.
 """
 MACHINES = """### {budget}: support vector machines
 
