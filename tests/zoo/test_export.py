@@ -282,3 +282,24 @@ def test_a_fine_tuning_of_other_layers_or_of_nothing_pretrained_is_no_model(tune
     assert status == 2
     assert "is no finished fine-tuning of a pretrained network" in err
     assert not (zoo / "vanilla.mine.yaml").exists()
+
+
+def test_retraining_a_classifier_runs_both_commands(tuned, zoo, daezoo_command, monkeypatch, tmp_path):
+    exported(daezoo_command, tuned, zoo)
+    entry = daezoo.info("vanilla.mine")
+    training = entry.training.model_copy(update={"command": f"{entry.training.command} --trainer.max_epochs 1"})
+    write(entry.model_copy(update={"training": training}), zoo)
+    (tmp_path / "configs").symlink_to(CONFIGS)
+    monkeypatch.setattr("daezoo.zoo.retrain.shipped_folder", lambda: zoo)
+    arguments = ["zoo", "retrain", "vanilla.mine", "--compare", "--runs", str(tmp_path / "again"), "--json"]
+    status, out, err = daezoo_command(*arguments)
+    assert status == 0, (out, err)
+    found = json.loads(out[out.index("{") :])
+    assert found["run"] == str(tmp_path / "again/finetune-vanilla-digits/vanilla.mine")
+    assert {metric["name"] for metric in found["metrics"]} == {"accuracy", "error"}
+    assert entry.classifier is not None
+    other = entry.classifier.model_copy(update={"command": "daezoo finetune elsewhere"})
+    write(entry.model_copy(update={"classifier": other}), zoo)
+    status, _, err = daezoo_command(*arguments)
+    assert status == 2
+    assert "has no command of fine-tuning" in err
