@@ -204,7 +204,8 @@ class FineTuned(EncoderClassifier):
             [0, 1).
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         adversarial: Radius, >= 0, of the step by which each training sample is moved where its loss rises fastest:
-            x + radius · g / ‖g‖₂, g = ∇ₓ of the loss (Goodfellow et al., 2015, with another norm). None if 0.
+            x + radius · g / ‖g‖₂, g = ∇ₓ of the cross-entropy of the network without dropout (Goodfellow et al., 2015,
+            with another norm). None if 0.
         schedule: One cycle of the learning rate, or a constant one.
 
     Raises:
@@ -238,7 +239,9 @@ class FineTuned(EncoderClassifier):
         """The loss on samples, moved to where it is higher if that is wanted."""
         if self.adversarial:
             moved = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(super().training_loss(moved, target), moved)
+            self.dropout.eval()
+            (gradient,) = torch.autograd.grad(F.cross_entropy(self(moved), target), moved)
+            self.dropout.train(self.training)
             size = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, *[1] * (x.ndim - 1))
             x = x + self.adversarial * gradient / size
         return super().training_loss(x, target)

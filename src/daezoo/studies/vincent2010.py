@@ -137,6 +137,8 @@ class Budget:
         sweeps: Whether rot is also learnt by stacks of other depths and widths.
         rows: Test samples that an SVM with a radial basis function sees.
         codes: Whether it also learns from codes.
+        methods: Those that are run unless others are asked for.
+        recipes: Likewise.
     """
 
     sizes: tuple[int, int, int]
@@ -149,11 +151,15 @@ class Budget:
     sweeps: bool = False
     rows: int = 5_000
     codes: bool = False
+    methods: tuple[str, ...] = METHODS
+    recipes: tuple[str, ...] = ("classic", "modern")
 
 
 BUDGETS = {
     "smoke": Budget((256, 100, 200), 32, 0, 1, 1, 1, rows=200),
-    "minutes": Budget((50_000, 10_000, 10_000), 1000, 100_000, 5, 20, 20),
+    "minutes": Budget(
+        (10_000, 2_000, 10_000), 1000, 100_000, 5, 20, 20, methods=("sae", "sdae", "mlp", "svm"), recipes=("classic",)
+    ),
     "full": Budget((50_000, 10_000, 50_000), 1000, 250_000, 15, 80, 25, True, True, 50_000, True),
 }
 SWEPT, WIDTHS = "rot", (250, 500, 2000)
@@ -204,7 +210,7 @@ class Trial(NamedTuple):
         codes = {"class_path": f"daezoo.corruption.{kind}", "init_args": level}
         kind, level = level_of(noise)
         arguments = problem.arguments(budget)
-        epochs = max(budget.epochs, budget.passes // problem.sizes[0])
+        epochs = max(budget.epochs, budget.passes // min(problem.sizes[0], budget.sizes[0]))
         options: dict[str, Any] = {
             **{f"data.{name}": value for name, value in arguments.items()},
             "data.corruption": kind,
@@ -228,7 +234,7 @@ class Trial(NamedTuple):
         """Pretrain, fine-tune and measure, unless that is done: the row."""
         budget = BUDGETS[self.budget]
         run = self.pretrained(configs, folder)
-        tuning = budget.tuning // (1 + (PROBLEMS[self.problem].sizes[0] > 10_000))
+        tuning = budget.tuning // (1 + (min(PROBLEMS[self.problem].sizes[0], budget.sizes[0]) > 10_000))
         scratch = self.method == "mlp"
         options = [
             *("--layers", str(self.depth), "--pretrained", str(not scratch), "--scratch", str(scratch)),
@@ -347,22 +353,24 @@ def run(args: list[str]) -> None:
         description="The classic results of stacked denoising autoencoders, beside a recipe of today.",
     )
     parser.add_argument("--problems", type=str, default=",".join(PROBLEMS), help="Which, with commas between them.")
-    parser.add_argument("--methods", type=str, default=",".join(METHODS), help="Which, with commas between them.")
+    parser.add_argument("--methods", type=str | None, help=f"Of {','.join(METHODS)}; those of the budget if not given.")
     parser.add_argument(
         "--budget", type=Literal["smoke", "minutes", "full"], default="full", help="Smoke: does it run at all?"
     )
-    parser.add_argument("--recipe", type=Literal["classic", "modern"] | None, help="Both if not given.")
+    parser.add_argument("--recipe", type=Literal["classic", "modern"] | None, help="Those of the budget if not given.")
     parser.add_argument("--seeds", type=int, default=1, help="Seeds 0, 1, …: so many.")
     parser.add_argument("--configs", type=str, default="configs", help="The configurations of a checkout.")
     parser.add_argument("--docs", type=str, default="docs", help="Where studies/*.csv and results.md go.")
     parser.add_argument("--runs", type=str, default="runs/studies", help="Folder that holds the run folders.")
     options = parser.parse_args(args)
-    problems, methods = listed(options.problems, PROBLEMS, "problems"), listed(options.methods, METHODS, "methods")
+    usual = BUDGETS[options.budget]
+    problems = listed(options.problems, PROBLEMS, "problems")
+    methods = listed(options.methods or ",".join(usual.methods), METHODS, "methods")
     if options.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {options.seeds}.")
     docs, configs, folder = Path(options.docs), configurations(options.configs), Path(options.runs)
     table, budget = docs / "studies" / "vincent2010.csv", options.budget
-    recipes = [options.recipe] if options.recipe else list(RECIPES)
+    recipes = [options.recipe] if options.recipe else usual.recipes
     for problem in problems:
         for recipe in recipes:
             for method in (method for method in METHODS if method in methods and method != "svm"):
