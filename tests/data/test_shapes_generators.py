@@ -1,11 +1,16 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from scipy.spatial import ConvexHull
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from daezoo.data._shapes import _intersections, _midpoint_gaps, convex_sets, rectangles
+from daezoo.data._shapes import _intersections, _midpoint_gaps, convex_sets, rectangles, rectangles_on_patches
+from daezoo.data.pictures import random_patches
+from small_sets import found_in, noise
 
 GENERATORS = pytest.mark.parametrize("generate", [rectangles, convex_sets])
 
@@ -17,6 +22,19 @@ def seeded(seed: int) -> torch.Generator:
 @pytest.fixture(scope="module")
 def outlines() -> tuple[Tensor, Tensor]:
     images, labels = rectangles(8000, seeded(0))
+    return images[:, 0] > 0, labels
+
+
+def plain_patches(count: int, side: int, draw: torch.Generator) -> Tensor:
+    """White ones for the rectangles, black ones for what is behind them."""
+    patches = torch.zeros(count, 1, side, side, dtype=torch.uint8)
+    patches[: count // 2] = 255
+    return patches
+
+
+@pytest.fixture(scope="module")
+def filled() -> tuple[Tensor, Tensor]:
+    images, labels = rectangles_on_patches(8000, seeded(0), plain_patches)
     return images[:, 0] > 0, labels
 
 
@@ -92,6 +110,86 @@ def test_rectangle_classes_are_balanced(outlines):
 
 def test_every_pixel_is_white_in_some_rectangle(outlines):
     assert outlines[0].any(0).all()
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_a_count_of_rectangles_on_patches_below_one_is_an_error(count):
+    with pytest.raises(ValueError, match=f"at least 1, got {count}"):
+        rectangles_on_patches(count, seeded(0), plain_patches)
+
+
+def test_rectangles_on_patches_are_filled(filled):
+    white, _ = filled
+    heights, widths = heights_and_widths(white)
+    assert torch.equal(white.sum((1, 2)), heights * widths)
+
+
+def test_sides_and_areas_of_rectangles_on_patches_are_allowed_and_agree_with_the_label(filled):
+    white, labels = filled
+    heights, widths = heights_and_widths(white)
+    assert torch.equal(labels, (widths > heights).long())
+    assert (heights - widths).abs().min() == 5
+    for sides in (heights, widths):
+        assert (sides.min(), sides.max()) == (10, 28)
+    areas = white.double().mean((1, 2))
+    assert 0.25 <= areas.min() < 0.27
+    assert 0.73 < areas.max() <= 0.75
+
+
+def test_classes_of_rectangles_on_patches_are_balanced_and_equal_in_area(filled):
+    white, labels = filled
+    assert labels.double().mean().item() == pytest.approx(0.5, abs=0.02)
+    areas = white.flatten(1).double().mean(1)
+    assert stats.ks_2samp(areas[labels == 1], areas[labels == 0]).pvalue > 0.01
+
+
+def test_allowed_sizes_of_rectangles_on_patches_are_equally_likely(filled):
+    heights, widths = heights_and_widths(filled[0])
+    allowed = [
+        (height, width)
+        for height in range(10, 29)
+        for width in range(10, 29)
+        if abs(height - width) >= 5 and 196 <= height * width <= 588
+    ]
+    found = (heights * 29 + widths).bincount(minlength=29 * 29)
+    counts = torch.stack([found[height * 29 + width] for height, width in allowed])
+    assert counts.sum() == 8000
+    assert stats.chisquare(counts).pvalue > 0.01
+
+
+def test_positions_of_rectangles_on_patches_are_equally_likely(filled):
+    white, _ = filled
+    for lines, extent in zip((white.any(2), white.any(1)), heights_and_widths(white), strict=True):
+        first = lines.int().argmax(1)
+        counts, expected = [], []
+        for side in range(10, 28):  # one of 28 fits at one position alone
+            of_side = first[extent == side]
+            counts.append(of_side.bincount(minlength=29 - side))
+            expected.append(torch.full((29 - side,), len(of_side) / (29 - side), dtype=torch.float64))
+        statistic = ((torch.cat(counts) - torch.cat(expected)).square() / torch.cat(expected)).sum().item()
+        assert stats.chi2.sf(statistic, len(torch.cat(counts)) - len(counts)) > 0.01
+
+
+def test_rectangle_and_background_are_patches_of_the_photographs():
+    pictures = [torch.from_numpy(noise(*size, seed)).unsqueeze(0) for seed, size in enumerate([(30, 44), (40, 31)])]
+    white, _ = rectangles_on_patches(100, seeded(0), plain_patches)
+    images, _ = rectangles_on_patches(100, seeded(0), partial(random_patches, pictures))
+    assert (images.shape, images.dtype) == ((100, 1, 28, 28), torch.uint8)
+    shown = [[found_in(images, picture, part) for picture in pictures] for part in (white > 0, white == 0)]
+    for first, second in shown:
+        assert (first ^ second).all()
+    assert 0.3 < (shown[0][0] == shown[1][0]).double().mean() < 0.7  # drawn independently
+    assert torch.stack([found_in(images, picture) for picture in pictures]).sum() < 5  # both patches the same one
+
+
+def test_a_seed_determines_rectangles_on_patches_and_the_global_generator_is_left_alone():
+    patches = partial(random_patches, [torch.from_numpy(noise(40, 50)).unsqueeze(0)])
+    before = torch.get_rng_state()
+    (images, labels), (same_images, same_labels) = (rectangles_on_patches(50, seeded(3), patches) for _ in range(2))
+    assert torch.equal(images, same_images)
+    assert torch.equal(labels, same_labels)
+    assert not torch.equal(images, rectangles_on_patches(50, seeded(4), patches)[0])
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_convex_set_classes_are_balanced_and_shuffled(sets):

@@ -18,10 +18,11 @@ Labelled = tuple[Tensor, Tensor]
 """Images, uint8 (N, C, H, W), and labels, int64 (N,)."""
 
 
-def digest(parts: Iterable[Tensor]) -> str:
-    """The sha256 of tensors' bytes."""
-    found = hashlib.sha256()
+def digest(parts: Iterable[Tensor], *words: object) -> str:
+    """The sha256 of tensors, with their shapes and types, and of other things as they are written in Python."""
+    found = hashlib.sha256(repr(words).encode())
     for part in parts:
+        found.update(repr((tuple(part.shape), part.dtype)).encode())
         found.update(part.contiguous().numpy().data)
     return found.hexdigest()
 
@@ -29,22 +30,22 @@ def digest(parts: Iterable[Tensor]) -> str:
 def generated(name: str, key: tuple[object, ...], make: Callable[[str], Labelled]) -> dict[str, Split]:
     """The splits of a generated data set, from the cache if it was made before, else made and kept there.
 
-    A file is read only if its digest is that of its content; one that is damaged is made again. The cache may be
-    missing or full: then a warning says so, and nothing is kept.
+    A file is read only if its digest is that of its content and of the key; one that is damaged is made again. The
+    cache may be missing or full: then a warning says so, and nothing is kept.
 
     Args:
         name: What the file's name begins with.
         key: All that the samples depend on, the version of the generator included.
         make: The labelled images of a split, by its name.
     """
-    path = cache_root() / "generated" / f"{name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.safetensors"
-    tensors = _read(path)
+    path = cache_root() / "generated" / f"{name}-{digest([], key)[:16]}.safetensors"
+    tensors = _read(path, key)
     if tensors is None:
         tensors = {}
         for split in SPLITS:
             tensors[f"{split}.images"], tensors[f"{split}.labels"] = make(split)
         try:
-            content = safetensors.torch.save({**tensors, "sha256": _own(tensors)})
+            content = safetensors.torch.save({**tensors, "sha256": _own(tensors, key)})
             write_atomically(path, lambda file: file.write(content))
         except OSError as error:
             warnings.warn(
@@ -55,18 +56,19 @@ def generated(name: str, key: tuple[object, ...], make: Callable[[str], Labelled
     return {split: InMemory(tensors[f"{split}.images"], tensors[f"{split}.labels"]) for split in SPLITS}
 
 
-def _own(tensors: dict[str, Tensor]) -> Tensor:
-    return torch.frombuffer(bytearray.fromhex(digest(tensors[name] for name in sorted(tensors))), dtype=torch.uint8)
+def _own(tensors: dict[str, Tensor], key: tuple[object, ...]) -> Tensor:
+    found = digest((tensors[name] for name in sorted(tensors)), key)
+    return torch.frombuffer(bytearray.fromhex(found), dtype=torch.uint8)
 
 
-def _read(path: Path) -> dict[str, Tensor] | None:
-    """What a file holds, if it is there and whole."""
+def _read(path: Path, key: tuple[object, ...]) -> dict[str, Tensor] | None:
+    """What a file holds, if it is there, whole, and what was made for this key."""
     try:
         tensors = safetensors.torch.load(path.read_bytes())
     except (OSError, SafetensorError):
         return None
     recorded = tensors.pop("sha256", None)
-    whole = recorded is not None and torch.equal(recorded, _own(tensors))
+    whole = recorded is not None and torch.equal(recorded, _own(tensors, key))
     return (
         tensors
         if whole and tensors.keys() == {f"{s}.{part}" for s in SPLITS for part in ("images", "labels")}

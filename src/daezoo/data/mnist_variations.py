@@ -1,6 +1,6 @@
 """The variations of MNIST of Larochelle et al. (2007), generated."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from daezoo.data.splits import Split
 from daezoo.data.torchvision_sets import TorchvisionData
 from daezoo.randomness import generator
 
+Kind = Literal["basic", "rot", "bg-rand", "bg-img", "rot-bg-img"]
 VERSION = 1
 """Of the generator: another one is other data."""
 
@@ -48,7 +49,7 @@ class MNISTVariationsData(TorchvisionData):
 
     def __init__(
         self,
-        kind: Literal["basic", "rot", "bg-rand", "bg-img", "rot-bg-img"] = "rot",
+        kind: Kind = "rot",
         photographs: str | None = None,
         train: int = 10_000,
         valid: int = 2_000,
@@ -56,6 +57,8 @@ class MNISTVariationsData(TorchvisionData):
         **kwargs: Any,
     ) -> None:
         super().__init__(train=train, valid=valid, **kwargs)
+        if kind not in get_args(Kind):
+            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}.")
         if min(train, valid, test) < 1 or train + valid + test > 70_000:
             raise ValueError(
                 "Every split needs an image or more, and all together no more than the 70,000 of MNIST, got "

@@ -27,7 +27,12 @@ def flattened(picture: Tensor) -> Tensor:
 
     Returns:
         float32 (1, H, W), of mean 0.
+
+    Raises:
+        ValueError: If all its pixels are equal.
     """
+    if picture.amin() == picture.amax():
+        raise ValueError("A photograph is of one grey all over, so it cannot be whitened. Take it out.")
     height, width = picture.shape[1:]
     f = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None])
     spectrum = torch.fft.rfft2(picture.float()) * f * torch.exp(-((f / CUTOFF) ** 4))
@@ -53,7 +58,7 @@ class PatchesData(DenoisingDataModule):
         **kwargs: As DenoisingDataModule.
 
     Raises:
-        ValueError: If a number is below 1, or a photograph cannot be used.
+        ValueError: If a number is too small, or a photograph cannot be used.
     """
 
     def __init__(
@@ -67,9 +72,10 @@ class PatchesData(DenoisingDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(whiten=whiten, **kwargs)
-        if min(side, train, valid, test) < 1:
+        if side < 2 or min(train, valid, test) < 1:
             raise ValueError(
-                f"Sides and splits must be at least 1, got a side of {side} and {train}, {valid} and {test} patches."
+                "A patch needs a side of 2 pixels or more, and every split a patch or more, got a side of "
+                f"{side} and {train}, {valid} and {test} patches."
             )
         self.side = side
         self.photographs = photographs

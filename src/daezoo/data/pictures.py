@@ -31,8 +31,14 @@ PHOTOGRAPHS = {
     ),
 }
 """The photographs inside the packages scikit-learn and scikit-image."""
+HINTS = {
+    "root": "Pass --data.root DIR; to evaluate, --root DIR.",
+    "photographs": "Pass --data.photographs DIR, or leave it out for the photographs that ship with dependencies.",
+}
 LEAST_DEVIATION = 20.0
 """Standard deviation, of values in 0..255, below which a patch counts as empty: sky, or out of focus."""
+DRAWN = 8192
+"""Patches drawn at a time: another number is other data."""
 
 
 class Crops(Split):
@@ -112,15 +118,21 @@ def read_picture(file: Path, color: bool, least: int) -> Tensor:
     return tensor.permute(2, 0, 1) if color else tensor.unsqueeze(0)
 
 
-def read_pictures(folder: Path, color: bool, least: int) -> list[Tensor]:
+def read_pictures(folder: Path, color: bool, least: int, option: str = "root") -> list[Tensor]:
     """All pictures of a folder and its subfolders, in the order of their paths, as `read_picture` reads them.
+
+    Args:
+        folder: Where.
+        color: As for `read_picture`.
+        least: Likewise.
+        option: Of the data module, that names the folder.
 
     Raises:
         DataMissing: If there is no such folder.
         ValueError: If it has no pictures, or one cannot be read.
     """
     if not folder.is_dir():
-        raise DataMissing(f"There is no folder {folder}. Pass --data.root DIR; to evaluate, --root DIR.")
+        raise DataMissing(f"There is no folder {folder}. {HINTS[option]}")
     found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not found:
         raise ValueError(f"The folder {folder} has no pictures ({', '.join(sorted(SUFFIXES))}).")
@@ -130,7 +142,7 @@ def read_pictures(folder: Path, color: bool, least: int) -> list[Tensor]:
 def photographs(root: str | None, least: int) -> list[Tensor]:
     """Grey photographs, uint8 (1, H, W): those of a folder, or the shipped ones of PHOTOGRAPHS if None."""
     if root is not None:
-        return read_pictures(located(root), False, least)
+        return read_pictures(located(root), False, least, "photographs")
     shipped = [Path(str(files(package) / name)) for package, names in PHOTOGRAPHS.items() for name in names]
     return [read_picture(file, False, least) for file in shipped]
 
@@ -153,14 +165,14 @@ def random_patches(
     crops = Crops(pictures, side, count)
     first, sizes = crops.first_crop[:-1], crops.first_crop.diff()
     kept: list[Tensor] = []
-    tried = 0
-    while sum(map(len, kept)) < count:
-        draws = torch.rand(2, min(count, 16384), generator=generator, dtype=torch.float64)
+    found = tried = 0
+    while found < count:
+        draws = torch.rand(2, DRAWN, generator=generator, dtype=torch.float64)
         picture = (draws[0] * len(pictures)).long()
         drawn = crops.__getitems__(first[picture] + (draws[1] * sizes[picture]).long()).clean
         kept.append(drawn[drawn.flatten(1).float().std(1) >= least])
-        tried += len(drawn)
-        if tried >= 100_000 and sum(map(len, kept)) < 0.01 * tried:
+        found, tried = found + len(kept[-1]), tried + len(drawn)
+        if tried >= 100_000 and found < 0.01 * tried:
             raise ValueError(
                 f"The photographs have next to no patches of {side} x {side} pixels with a standard deviation of "
                 f"{least:g} or more. Use photographs with more texture."

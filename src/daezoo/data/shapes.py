@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -13,6 +13,7 @@ from daezoo.data.pictures import photographs, random_patches
 from daezoo.data.splits import Split
 from daezoo.randomness import generator
 
+Kind = Literal["rectangles", "rectangles-images", "convex"]
 VERSION = 1
 """Of the generators: another one is other data."""
 
@@ -39,7 +40,7 @@ class ShapesData(DenoisingDataModule):
 
     def __init__(
         self,
-        kind: Literal["rectangles", "rectangles-images", "convex"] = "convex",
+        kind: Kind = "convex",
         photographs: str | None = None,
         train: int = 6_000,
         valid: int = 2_000,
@@ -47,6 +48,8 @@ class ShapesData(DenoisingDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if kind not in get_args(Kind):
+            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}.")
         if min(train, valid, test) < 1:
             raise ValueError(f"Every split needs an image or more, got {train}, {valid} and {test}.")
         self.kind = kind
