@@ -146,7 +146,7 @@ def load_model(path: Path, checkpoint: dict[str, Any]) -> DenoisingAutoencoder:
     with torch.random.fork_rng(devices=[]):  # the initial weights are drawn in vain
         model = rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder)
         if checkpoint.get("labels"):
-            model.add_classifier(checkpoint["labels"])
+            model.add_classifier(checkpoint["labels"], checkpoint["state_dict"]["classifier.weight"].shape[1])
     try:
         model.load_state_dict(checkpoint["state_dict"], strict=True)
     except RuntimeError as error:

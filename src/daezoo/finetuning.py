@@ -207,6 +207,8 @@ def run(args: list[str]) -> None:
         )
     target = open_target(options)
     data, path = target.data, target.path
+    runs.commit()  # of the code that is loaded, whatever comes later
+    target.model.classifier, target.model.labels = None, ()  # another one is trained
     options.corruption = options.corruption or Masking(0.25)
     options.precision = options.precision or default_precision(torch.device(options.device).type)
     data.seed = options.seed
@@ -234,15 +236,16 @@ def run(args: list[str]) -> None:
     lock = runs.lock(folder)
     described = {key: plain(value) for key, value in vars(options).items() if key not in ("data", "json")}
     described |= {"target": str(path.resolve()), "data": plain(dict(data.hparams))}
-    # the command as it was given, as in the run folders of fit
-    command = " ".join(shlex.join(["daezoo", "finetune", *args]).splitlines())
+    # the command as it was given, the target first, as in the run folders of fit
+    others = list(args)
+    others.remove(options.target)
+    command = " ".join(shlex.join(["daezoo", "finetune", options.target, *others]).splitlines())
     write_text(folder / "config.yaml", f"# {command}\n{yaml.safe_dump(described, sort_keys=False)}")
     results = {}
     for name, encoder in encoders.items():
         if not options.json:
             print(f"Training {kind}, {name}, on {len(split):,} samples, in {folder / name}", flush=True)
         results[name] = train(encoder(), data, labels, options, folder / name)
-    os.close(lock)
     summary = {
         "target": target.name,
         "model": kind,
@@ -257,8 +260,9 @@ def run(args: list[str]) -> None:
         "commit": runs.commit(),
     } | results
     runs.write_summary(folder, summary)
+    os.close(lock)
     if options.json:
         print(to_json(summary))
     else:
         print_finetuning(summary)
-        print(f"{folder}: summary.json, pretrained/checkpoints/best.ckpt")
+        print(f"{folder}: {', '.join(['summary.json', *(f'{name}/checkpoints/best.ckpt' for name in results)])}")

@@ -3,7 +3,9 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,23 @@ def lock(folder: Path) -> int:
     return descriptor
 
 
+def clear(folder: Path, unless: str) -> None:
+    """Remove what a killed process left behind, unless it is still at work, or was done meanwhile.
+
+    Args:
+        folder: A run folder, or where one would be.
+        unless: Name of a file that says there is nothing to clear.
+
+    Raises:
+        ValueError: If another process trains in this folder.
+    """
+    if folder.exists():
+        held = lock(folder)
+        if not (folder / unless).is_file():
+            shutil.rmtree(folder)
+        os.close(held)
+
+
 def summary_of(folder: Path) -> dict[str, Any] | None:
     """The summary of a finished run; None if it is not finished."""
     path = folder / "summary.json"
@@ -73,10 +92,11 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     write_text(folder / "summary.json", to_json(summary) + "\n")
 
 
+@cache
 def commit() -> str | None:
     """The commit of the checkout that this package runs from, with -dirty if src or configs were changed since.
 
-    None outside a checkout.
+    None outside a checkout. It is looked up once in a process, which a long training should do when it begins.
     """
     source = Path(__file__).resolve()
 

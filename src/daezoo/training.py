@@ -144,6 +144,7 @@ class DaezooCLI(LightningCLI):
     def before_fit(self) -> None:
         """Check everything that can be checked, then claim the run folder; nothing is written before."""
         assert self.recorder is not None
+        runs.commit()  # of the code that is loaded, whatever comes later
         self.model.check_trainer(self.trainer)
         self.datamodule.check_trainer(self.trainer)
         if self.options.logger == "tensorboard" and not importlib.util.find_spec("tensorboard"):

@@ -245,7 +245,7 @@ def test_a_classifier_gives_logits_of_the_code_and_there_is_none_unless_added(fa
     names = set(model.state_dict())
     with pytest.raises(ValueError, match="has no classifier"):
         model.classify(IMAGES)
-    model.add_classifier([3, 5, 8])
+    model.add_classifier([3, 5, 8], model.encode(IMAGES).shape[1])
     assert set(model.state_dict()) - names == {"classifier.weight", "classifier.bias"}
     assert model.labels == (3, 5, 8)
     logits = model.classify(IMAGES)

@@ -11,7 +11,7 @@ import pytest
 from conftest import CONFIGS, ROOT
 from daezoo.runs import lock
 from daezoo.studies import command
-from daezoo.studies.cells import Cell, add_row, rows_of
+from daezoo.studies.cells import Cell, add_row, rows_of, trained
 from daezoo.studies.tables import plot_corruptions, results
 
 SMALL = ("--model.hidden", "[16]", "--trainer.max_epochs", "1")
@@ -51,10 +51,39 @@ def test_a_killed_cell_is_resumed(workplace, monkeypatch):
     monkeypatch.setattr("daezoo.studies.cells.daezoo", lambda *args: ran.append(args))
     run = workplace / "studies/vanilla-digits/shipped-s0"
     run.mkdir(parents=True)
-    (run / "config.yaml").write_text("")
+    (run / "config.yaml").write_text("# daezoo fit --config c --seed_everything 0\n")
     with pytest.raises(ValueError, match="no checkpoint"):  # nothing was really run
         Cell("vanilla", "digits").measure(CONFIGS, workplace / "studies", {})
     assert ran[0] == ("fit", "--resume", str(run))
+
+
+def test_a_run_of_other_options_is_not_taken_for_this_one(workplace, monkeypatch):
+    monkeypatch.setattr("daezoo.studies.cells.daezoo", lambda *args: pytest.fail("was run"))
+    run = workplace / "studies/vanilla-digits/shipped-s0"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("# daezoo fit --seed_everything 0 --trainer.max_epochs 3\n")
+    (run / "summary.json").write_text("{}")
+    for others in ((), ("--trainer.max_epochs", "30")):
+        with pytest.raises(
+            ValueError, match="was made with other options, by daezoo fit --seed_everything 0 --trainer"
+        ):
+            trained(CONFIGS, workplace / "studies", "vanilla", "digits", "shipped-s0", 0, others)
+    found = trained(CONFIGS, workplace / "studies", "vanilla", "digits", "shipped-s0", 0, ("--trainer.max_epochs", "3"))
+    assert found == run
+
+
+def test_two_that_add_the_same_row_add_one(tmp_path):
+    table, key = tmp_path / "t.csv", {"model": "a"}
+    add_row(table, {"model": "a", "x": 1}, key)
+    add_row(table, {"model": "a", "x": 2}, key)
+    add_row(table, {"model": "b", "x": 3}, {"model": "b"})
+    assert [row["x"] for row in rows_of(table)] == ["1", "3"]
+
+
+def test_a_study_is_found_wherever_it_stands(daezoo_command, workplace):
+    status, _, err = daezoo_command("reproduce", "--seeds", "0", "vincent2010", "--configs", str(CONFIGS))
+    assert status == 2
+    assert "--seeds must be at least 1, got 0" in err
 
 
 def test_a_cell_that_fails_says_so(workplace, monkeypatch, capfd):
@@ -67,7 +96,7 @@ def test_a_fine_tuning_is_a_cell_of_its_own_and_starts_anew_if_it_was_killed(wor
     run, tuned = workplace / "runs/stacked-digits/shipped-s3", workplace / "runs/finetune-stacked-digits/shipped-s3"
     for folder in (run, tuned):
         folder.mkdir(parents=True)
-    (run / "config.yaml").write_text("")
+    (run / "config.yaml").write_text("# daezoo fit --seed_everything 3\n")
     (run / "summary.json").write_text("{}")
     (tuned / "half.ckpt").write_text("")
     cell, held = Cell("stacked", "digits", seed=3, finetune=True), lock(tuned)
@@ -82,6 +111,7 @@ def test_a_fine_tuning_is_a_cell_of_its_own_and_starts_anew_if_it_was_killed(wor
         assert args == ("finetune", str(run), "--runs", "runs", "--name", "shipped-s3", "--seed", "3")
         assert not tuned.exists()
         tuned.mkdir()
+        (tuned / "config.yaml").write_text("# daezoo finetune RUN --seed 3\n")
         (tuned / "summary.json").write_text(json.dumps(summary))
 
     monkeypatch.setattr("daezoo.studies.cells.daezoo", command)
@@ -90,6 +120,7 @@ def test_a_fine_tuning_is_a_cell_of_its_own_and_starts_anew_if_it_was_killed(wor
     row = cell.measure(CONFIGS, Path("runs"), {})
     assert (row["protocol"], row["pretrained_error"], row["scratch_error"]) == ("finetune-v1", 0.25, 0.5)
     assert (row["pretrained_valid"], row["seconds"]) == (0.25, 4.0)
+    assert cell.measure(CONFIGS, Path("runs"), {}) == row  # nothing is run again
     add_row(workplace / "studies/finetuning.csv", row)
     assert "| digits | stacked | 25.00 | 50.00 | 1 |" in results(workplace / "studies")
 

@@ -17,11 +17,11 @@ def rotated(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]
     """Each image turned about its centre by an angle of its own, uniform in [0, 2π), by bilinear interpolation.
 
     Args:
-        images: uint8 (N, 1, H, W); what turns out of the frame is lost, what turns in is black.
+        images: uint8 (N, 1, S, S), square; what turns out of the frame is lost, what turns in is black.
         generator: CPU generator, the only source of randomness.
 
     Returns:
-        uint8 (N, 1, H, W), and the angles in radians, counter-clockwise as seen, float64 (N,).
+        uint8 (N, 1, S, S), and the angles in radians, counter-clockwise as seen, float64 (N,).
     """
     angles = torch.rand(len(images), generator=generator, dtype=torch.float64) * 2 * math.pi
     turned = [

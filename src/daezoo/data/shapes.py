@@ -22,16 +22,17 @@ class ShapesData(DenoisingDataModule):
     """Shapes of 28 x 28 pixels: rectangles, tall or wide, or sets, convex or not.
 
     rectangles: white outlines on black; rectangles-images: a patch of a photograph on another patch; convex: white sets
-    on black. Generated anew as Larochelle et al. (2007) describe them; the original files and photographs are others,
-    so only the ordering of methods can be compared with published numbers. What was made is kept in DAEZOO_CACHE.
+    on black. Generated anew as Larochelle et al. (2007) describe them; the original files are others, so published
+    numbers can be compared with care, and those on other photographs by the ordering of methods alone. What was made is
+    kept in DAEZOO_CACHE.
 
     Args:
         kind: Which problem.
-        photographs: Folder of the photographs for rectangles-images; $DAEZOO_DATA in it is the folder that this
-            variable names. Those that ship with scikit-learn and scikit-image if None.
         train: Training images.
         valid: Validation images.
         test: Test images.
+        photographs: Folder of the photographs for rectangles-images; $DAEZOO_DATA in it is the folder that this
+            variable names. Those that ship with scikit-learn and scikit-image if None.
         **kwargs: As DenoisingDataModule.
 
     Raises:
@@ -41,10 +42,10 @@ class ShapesData(DenoisingDataModule):
     def __init__(
         self,
         kind: Kind = "convex",
-        photographs: str | None = None,
         train: int = 6_000,
         valid: int = 2_000,
         test: int = 10_000,
+        photographs: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

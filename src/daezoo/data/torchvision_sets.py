@@ -73,8 +73,8 @@ class TorchvisionData(DenoisingDataModule):
         train = left if self.train is None else self.train
         if self.valid < 1 or not 1 <= train <= left:
             raise ValueError(
-                f"There are {len(images):,} images for training and validation, and both need one or more; got "
-                f"valid={self.valid} and train={self.train}."
+                f"There are {len(images):,} images for training and validation together, and each needs one or more; "
+                f"got train={self.train} and valid={self.valid}."
             )
         kept, held_out = self.random_split(len(images), self.valid)
         return {

@@ -173,7 +173,7 @@ def own_data(path: Path, checkpoint: dict, root: str | None) -> DenoisingDataMod
         )
     config = dict(checkpoint["datamodule_hyper_parameters"])
     if root is not None:
-        key = next((key for key in ("path", "root") if key in config), None)
+        key = next((key for key in ("path", "root", "photographs") if key in config), None)
         if key is None:
             raise ValueError(f"{config.get('_class_path')} reads no files, so --root does not apply.")
         config[key] = root

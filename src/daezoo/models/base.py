@@ -121,14 +121,13 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
             )
         return self.loss.link(self(noisy, level).float())
 
-    def add_classifier(self, labels: Sequence[int]) -> None:
+    def add_classifier(self, labels: Sequence[int], width: int) -> None:
         """Put a linear classifier on the code, whose weights are still to be loaded.
 
         Args:
             labels: The classes, in ascending order.
+            width: Of the code.
         """
-        with torch.inference_mode():
-            width = self.encode(torch.zeros(1, *self.shape, device=self.device)).shape[1]
         self.labels = tuple(labels)
         self.classifier = nn.Linear(width, len(labels), device=self.device)
 

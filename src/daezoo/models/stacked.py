@@ -82,7 +82,10 @@ class StackedDAE(DenoisingAutoencoder):
             )
 
     def bottom(self, layers: int) -> "StackedDAE":
-        """A stack of the first layers of this one, with the same weights: what training so many would have given.
+        """A stack of the first layers of this one, with the same weights.
+
+        It is what training so many layers would have given, unless there were epochs end to end, or levels that grow
+        over training.
 
         Args:
             layers: How many, from 1 to the depth.

@@ -5,8 +5,8 @@ import fcntl
 import io
 import json
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from daezoo.cli import main
 from daezoo.evaluation import probe_command
 from daezoo.evaluation.probe import Probe
 from daezoo.files import write_text
-from daezoo.runs import lock
+from daezoo.runs import clear
 
 NEIGHBOURS = 20
 """k of the kNN classifier."""
@@ -119,14 +119,17 @@ def trained(
         options: Further options of `daezoo fit`.
 
     Raises:
-        ValueError: If the command fails.
+        ValueError: If the command fails, or there is a run of other options.
     """
     run = folder / f"{model}-{data}" / name
-    if not (run / "config.yaml").is_file():
+    wanted = ["--seed_everything", str(seed), *options]
+    clear(run, "config.yaml")
+    if run.exists():
+        _check(run, wanted)
+    if not run.exists():
         files = ("trainer", f"data/{data}", f"model/{model}")
         named = [part for file in files for part in ("--config", str(configs / f"{file}.yaml"))]
-        _clear(run)  # killed before its configuration was written
-        daezoo("fit", *named, "--runs", str(folder), "--name", name, "--seed_everything", str(seed), *options)
+        daezoo("fit", *named, "--runs", str(folder), "--name", name, *wanted)
     elif not (run / "summary.json").is_file():
         daezoo("fit", "--resume", str(run))
     return run
@@ -143,22 +146,26 @@ def tuned(run: Path, folder: Path, name: str, seed: int, options: Sequence[str] 
         options: Further options of `daezoo finetune`.
 
     Raises:
-        ValueError: If the command fails.
+        ValueError: If the command fails, or there is a fine-tuning of other options.
     """
-    place = folder / f"finetune-{run.parent.name}" / name
-    if not (place / "summary.json").is_file():
-        _clear(place)
-        daezoo("finetune", str(run), "--runs", str(folder), "--name", name, "--seed", str(seed), *options)
+    place, wanted = folder / f"finetune-{run.parent.name}" / name, ["--seed", str(seed), *options]
+    clear(place, "summary.json")
+    if place.exists():
+        _check(place, wanted)
+    else:
+        daezoo("finetune", str(run), "--runs", str(folder), "--name", name, *wanted)
     found: dict[str, Any] = json.loads((place / "summary.json").read_text())
     return found
 
 
-def _clear(folder: Path) -> None:
-    """Remove what a killed process left behind, unless it is still at work."""
-    if folder.exists():
-        held = lock(folder)
-        shutil.rmtree(folder)
-        os.close(held)
+def _check(run: Path, wanted: Sequence[str]) -> None:
+    """Raise ValueError unless the command that made a run ends with these words."""
+    first = (run / "config.yaml").read_text().partition("\n")[0] if (run / "config.yaml").is_file() else ""
+    if not f"{first} ".endswith(f" {shlex.join(wanted)} "):
+        raise ValueError(
+            f"{run} was made with other options, by {first.removeprefix('# ')}. Delete it, or pass --runs DIR to keep "
+            f"these runs elsewhere. Wanted: {shlex.join(wanted)}"
+        )
 
 
 def daezoo(*args: str) -> None:
@@ -168,7 +175,8 @@ def daezoo(*args: str) -> None:
         ValueError: If it fails.
         SystemExit: If it was interrupted.
     """
-    print("daezoo", *args, flush=True)
+    command = shlex.join(["daezoo", *args])
+    print(command, flush=True)
     try:
         status: Any = main(list(args))
     except SystemExit as stop:
@@ -176,7 +184,7 @@ def daezoo(*args: str) -> None:
     if status == 130:
         raise SystemExit(130)
     if status:
-        raise ValueError(f"daezoo {' '.join(args)} failed with status {status}.")
+        raise ValueError(f"{command} failed with status {status}.")
 
 
 def configurations(folder: str) -> Path:
@@ -199,9 +207,17 @@ def rows_of(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def add_row(table: Path, row: dict[str, Any]) -> None:
-    """Add a row to a CSV, which is complete at any time; several processes may add to it at once."""
+def add_row(table: Path, row: dict[str, Any], key: Mapping[str, str] | None = None) -> None:
+    """Add a row to a CSV, which is complete at any time; several processes may add to it at once.
+
+    Args:
+        table: The file.
+        row: The row.
+        key: Columns that tell it from others: if there is a row with these values already, none is added.
+    """
     with _alone(table):
+        if key is not None and any(key.items() <= other.items() for other in rows_of(table)):
+            return
         rows: list[dict[str, Any]] = [*rows_of(table), row]
         names = list(dict.fromkeys(name for one in rows for name in one))
         text = io.StringIO()

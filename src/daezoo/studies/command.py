@@ -71,8 +71,10 @@ def run(args: list[str]) -> None:
     Raises:
         ValueError: If the configurations are not there, or a cell fails.
     """
-    if args and args[0] in OWN:
-        import_module(OWN[args[0]]).run(args[1:])
+    named = next((arg for arg in args if arg in OWN), None)
+    if named is not None:
+        place = args.index(named)
+        import_module(OWN[named]).run([*args[:place], *args[place + 1 :]])
         return
     parser = Parser(
         prog="daezoo reproduce", description="Train and judge the cells of a study, and render the results."
@@ -104,6 +106,6 @@ def run(args: list[str]) -> None:
                 if options.only not in f"{cell.model}-{cell.data}-{cell.variant}":
                     continue
                 if not any(cell.key.items() <= row.items() for row in rows_of(table)):
-                    add_row(table, cell.measure(configs, Path(options.runs), known))
+                    add_row(table, cell.measure(configs, Path(options.runs), known), cell.key)
                     render(docs)
     print(*render(docs), sep="\n")

@@ -78,8 +78,17 @@ def run(args: list[str]) -> None:
     parser.add_argument("--docs", type=str, default="docs", help="Where studies/*.csv, images and results.md go.")
     parser.add_argument("--runs", type=str, default="runs/studies", help="Folder that holds the run folders.")
     options = parser.parse_args(args)
+    if min(options.hidden, options.epochs) < 1:
+        raise ValueError(f"--hidden and --epochs must be at least 1, got {options.hidden} and {options.epochs}.")
     configs, folder, docs = configurations(options.configs), Path(options.runs), Path(options.docs)
     table = docs / "studies" / "patches.csv"
+    settings = {
+        "hidden": str(options.hidden),
+        "epochs": str(options.epochs),
+        "photographs": options.photographs or "the photographs that ship with scikit-learn and scikit-image",
+    }
+    if any(not settings.items() <= row.items() for row in rows_of(table)):
+        raise ValueError(f"{table} has rows of other options. Delete it, or pass --docs DIR.")
     shared: Sequence[str] = (
         *("--model.hidden", f"[{options.hidden}]", "--model.activation", "sigmoid", "--model.loss", "SquaredError"),
         *("--model.optimizer.lr", "0.005", "--trainer.max_epochs", str(options.epochs), "--pictures", "false"),
@@ -96,8 +105,7 @@ def run(args: list[str]) -> None:
         assert summary is not None
         row = {
             "noise": name,
-            "hidden": options.hidden,
-            "epochs": options.epochs,
+            **settings,
             "orientedness": float(orientedness(strongest(weights, SHOWN)).mean()),
             "untrained": float(orientedness(strongest(untrained, SHOWN)).mean()),
             "mse": summary["test"]["mse"],
@@ -105,7 +113,6 @@ def run(args: list[str]) -> None:
             "seconds": summary["seconds"],
             "commit": summary["commit"],
         }
-        if not any(name == one["noise"] for one in rows_of(table)):
-            add_row(table, row)
+        add_row(table, row, {"noise": name})
     save(panels(filters), docs / "images" / "patches.png")
     print(*render(docs), docs / "images" / "patches.png", sep="\n")

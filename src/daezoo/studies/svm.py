@@ -1,4 +1,4 @@
-"""Support vector machines on pixels and on codes, by scikit-learn on kernel matrices computed once."""
+"""Support vector machines on pixels and on codes, by scikit-learn on kernel matrices: one for each γ."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

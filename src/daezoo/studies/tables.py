@@ -1,5 +1,6 @@
 """Markdown tables and a plot from the rows of a study."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mean
@@ -45,11 +46,11 @@ split.
 PATCHES = """## Filters of natural images
 
 `daezoo reproduce patches`: one layer of {hidden} logistic units, tied weights, squared error, {epochs} epochs on 50,000
-patches of 12 x 12 pixels of the photographs that ship with scikit-learn and scikit-image, whitened to a variance of 0.1
-as Olshausen and Field's. Salt and pepper are 1 and -1; masked pixels become the mean, 0. Orientedness is the mean
-coherence of the structure tensor of the 60 filters of the largest norm: 1 for straight edges, near 0 for round blobs
-and for noise; beside it that of the same layer before training. The errors are of test patches under the training
-noise.
+patches of 12 x 12 pixels of {photographs}, whitened
+to a variance of 0.1 as Olshausen and Field's. Salt and pepper are 1 and -1; masked pixels become the mean, 0.
+Orientedness is the mean coherence of the structure tensor of the 60 filters of the largest norm: 1 for straight edges,
+near 0 for round blobs and for noise; beside it that of the same layer before training. The errors are of test patches
+under the training noise.
 
 ![Filters of one layer under six kinds of noise](images/patches.png)
 """
@@ -150,13 +151,20 @@ SECTIONS = {
 def results(tables: Path) -> str:
     """The text of docs/results.md, from the tables in a folder."""
     found = {name: rows_of(tables / f"{name}.csv") for name in SECTIONS}
-    return "\n".join([HEAD, *(SECTIONS[name](rows) for name, rows in found.items() if rows)])
+    text = "\n".join([HEAD, *(SECTIONS[name](rows) for name, rows in found.items() if rows)])
+    # pictures that need trained models may not be drawn yet
+    shown = [part for part in text.split("\n\n") if all((tables.parent / path).is_file() for path in pictures(part))]
+    return "\n\n".join(shown)
+
+
+def pictures(text: str) -> list[str]:
+    """The paths of the pictures in a Markdown text."""
+    return re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
 
 
 def render(docs: Path) -> list[Path]:
     """Write docs/results.md and its plots; what was written."""
     written = [docs / "results.md"]
-    write_text(written[0], results(docs / "studies"))
     plots: dict[str, dict[str, Callable[[Rows], Figure | None]]] = {
         "corruptions": {"corruptions": plot_corruptions},
         "vincent2010": vincent2010.PLOTS,
@@ -168,4 +176,5 @@ def render(docs: Path) -> list[Path]:
             if figure is not None:
                 written.append(docs / "images" / f"{name}.png")
                 save(figure, written[-1])
+    write_text(written[0], results(docs / "studies"))
     return written

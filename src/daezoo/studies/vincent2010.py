@@ -26,12 +26,15 @@ from daezoo.studies import vincent2010_figures as pictures
 from daezoo.studies.cells import add_row, configurations, rows_of, trained, tuned
 from daezoo.studies.svm import KERNELS, support_vectors
 from daezoo.studies.tables import render
-from daezoo.studies.vincent2010_tables import RATIOS, picked
+from daezoo.studies.vincent2010_tables import RATIOS, USUAL, picked
 from daezoo.zoo.loading import load
 
 Row = dict[str, str]
 
 METHODS = ("sae", "sdae", "sdae-sp", "mlp", "svm")
+
+
+SKIPPED = {("sdae-sp", "modern")}
 
 
 @dataclass(frozen=True)
@@ -156,14 +159,23 @@ class Budget:
 
 
 BUDGETS = {
-    "smoke": Budget((256, 100, 200), 32, 0, 1, 1, 1, rows=200),
+    "smoke": Budget((256, 100, 200), USUAL["smoke"], 0, 1, 1, 1, rows=200),
     "minutes": Budget(
-        (10_000, 2_000, 10_000), 1000, 100_000, 5, 20, 20, methods=("sae", "sdae", "mlp", "svm"), recipes=("classic",)
+        (10_000, 2_000, 10_000),
+        USUAL["minutes"],
+        100_000,
+        5,
+        20,
+        20,
+        methods=("sae", "sdae", "mlp", "svm"),
+        recipes=("classic",),
     ),
-    "full": Budget((50_000, 10_000, 50_000), 1000, 250_000, 15, 80, 25, True, True, 50_000, True),
+    "full": Budget((50_000, 10_000, 50_000), USUAL["full"], 250_000, 15, 80, 25, True, True, 50_000, True),
 }
 SWEPT, WIDTHS = "rot", (250, 500, 2000)
 """The problem that is also learnt by stacks of fewer layers and of other widths."""
+DRAWN = "basic"
+"""The problem of which filters and samples are drawn."""
 
 
 def level_of(noise: str) -> tuple[str, dict[str, float]]:
@@ -294,17 +306,27 @@ def trials(table: Path, problem: str, method: str, recipe: str, budget: str, see
 
 
 def machines(table: Path, problem: str, recipe: str | None, budget: str, configs: Path, folder: Path) -> None:
-    """Add what is missing of the rows of support vector machines: on pixels, or on the codes of a recipe's sdae."""
+    """Add what is missing of the rows of support vector machines: on pixels, or on the codes of a recipe's sdae.
+
+    The codes are of the noise that validation picks, for which sdae is trained if it is not yet.
+    """
     limit, of = BUDGETS[budget], PROBLEMS[problem]
     jobs = [(kernel, layer) for kernel in KERNELS for layer in (range(1, 4) if recipe else [0])]
     if recipe and not limit.codes:
         jobs = [job for job in jobs if job[0] == "linear"]
 
+    chosen: list[Row] = []
+    if recipe:
+        wanted = {"problem": problem, "method": "sdae", "recipe": recipe, "budget": budget}
+        train(table, trials(table, **wanted, seeds=1), configs, folder)
+        chosen = picked(rows_of(table), limit.width, **wanted)
+    noise = chosen[0]["noise"] if chosen else ""
+
     def key(kernel: str, layer: int) -> dict[str, str]:
         return {
             **{"problem": problem, "method": f"svm-{kernel}", "recipe": recipe or "", "budget": budget},
             **{
-                "noise": "",
+                "noise": noise,
                 "tuning": "",
                 "depth": str(layer),
                 "width": str(limit.width if layer else 784),
@@ -312,10 +334,7 @@ def machines(table: Path, problem: str, recipe: str | None, budget: str, configs
             },
         }
 
-    def done() -> list[Row]:
-        return rows_of(table)
-
-    missing = [job for job in jobs if not any(key(*job).items() <= row.items() for row in done())]
+    missing = [job for job in jobs if not any(key(*job).items() <= row.items() for row in rows_of(table))]
     if not missing:
         return
     data = MODULES[of.data](**of.arguments(limit))
@@ -323,9 +342,8 @@ def machines(table: Path, problem: str, recipe: str | None, budget: str, configs
     data.setup("test")
     model = None
     if recipe:
-        first = next(trials(table, problem, "sdae", recipe, budget, 1))
-        chosen = picked(done(), limit.width, problem=problem, method="sdae", recipe=recipe, budget=budget)
-        model = load(first._replace(noise=chosen[0]["noise"] if chosen else first.noise).pretrained(configs, folder))
+        trial = Trial(problem, "sdae", recipe, budget, noise, "", 3, limit.width, 0)
+        model = load(trial.pretrained(configs, folder))
     codes = {name: extract(model, split, torch.device("cpu")) for name, split in data.splits.items()}
     labels = {name: classes_of(split) for name, split in data.splits.items()}
     for kernel, layer in missing:
@@ -336,7 +354,8 @@ def machines(table: Path, problem: str, recipe: str | None, budget: str, configs
         started = time.perf_counter()
         found = support_vectors(kernel, *parts)
         seconds = round(time.perf_counter() - started, 1)
-        add_row(table, {**key(kernel, layer), **found, "seconds": seconds, "commit": runs.commit()})
+        row = {**key(kernel, layer), **found, "seconds": seconds, "commit": runs.commit()}
+        add_row(table, row, key(kernel, layer))
 
 
 def run(args: list[str]) -> None:
@@ -365,42 +384,50 @@ def run(args: list[str]) -> None:
     options = parser.parse_args(args)
     usual = BUDGETS[options.budget]
     problems = listed(options.problems, PROBLEMS, "problems")
-    methods = listed(options.methods or ",".join(usual.methods), METHODS, "methods")
+    methods = listed(",".join(usual.methods) if options.methods is None else options.methods, METHODS, "methods")
     if options.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {options.seeds}.")
     docs, configs, folder = Path(options.docs), configurations(options.configs), Path(options.runs)
     table, budget = docs / "studies" / "vincent2010.csv", options.budget
     recipes = [options.recipe] if options.recipe else usual.recipes
+    if all((method, recipe) in SKIPPED for method in methods for recipe in recipes):
+        raise ValueError("sdae-sp, the emphasis of the classic recipe, is not part of the recipe of today.")
     for problem in problems:
         for recipe in recipes:
-            for method in (method for method in METHODS if method in methods and method != "svm"):
-                for trial in trials(table, problem, method, recipe, budget, options.seeds):
-                    if not any(trial.key.items() <= row.items() for row in rows_of(table)):
-                        add_row(table, trial.measure(configs, folder))
+            # emphasis is of the classic recipe alone
+            for method in (m for m in METHODS if m in methods and (m, recipe) not in SKIPPED and m != "svm"):
+                train(table, trials(table, problem, method, recipe, budget, options.seeds), configs, folder)
         if "svm" in methods:
             for recipe in (None, *recipes):
                 machines(table, problem, recipe, budget, configs, folder)
         render(docs)
-    if {"sae", "sdae"} <= set(methods) and "classic" in recipes:
-        draw(problems[0], budget, configs, folder, docs)
+    if {"sae", "sdae"} <= set(methods) and "classic" in recipes and DRAWN in problems:
+        draw(budget, configs, folder, docs)
     print(*render(docs), sep="\n")
 
 
-def draw(problem: str, budget: str, configs: Path, folder: Path, docs: Path) -> None:
+def train(table: Path, wanted: Iterable[Trial], configs: Path, folder: Path) -> None:
+    """Add the rows of trials that are not in the table."""
+    for trial in wanted:
+        if not any(trial.key.items() <= row.items() for row in rows_of(table)):
+            add_row(table, trial.measure(configs, folder), trial.key)
+
+
+def draw(budget: str, configs: Path, folder: Path, docs: Path) -> None:
     """Draw filters without noise and with two ratios of it, and samples from the top down, of the classic recipe."""
-    usual = Trial(problem, "sdae", "classic", budget, "Clean", "plain", 3, BUDGETS[budget].width, 0)
+    usual = Trial(DRAWN, "sdae", "classic", budget, "Clean", "plain", 3, BUDGETS[budget].width, 0)
     stacks = {}
     for noise in ("Clean", "Masking 0.25", "Masking 0.5"):
         model = load(usual._replace(noise=noise).pretrained(configs, folder))
         assert isinstance(model, StackedDAE)
         stacks["no noise" if noise == "Clean" else f"ν = {noise.partition(' ')[2]}"] = model
-    save(pictures.filters(stacks), docs / "images" / "vincent2010-filters.png")
-    data = MODULES[PROBLEMS[problem].data](**PROBLEMS[problem].arguments(BUDGETS[budget]))
+    save(pictures.filters(stacks), docs / "images" / f"vincent2010-filters-{budget}.png")
+    data = MODULES[PROBLEMS[DRAWN].data](**PROBLEMS[DRAWN].arguments(BUDGETS[budget]))
     data.prepare_data()
     data.setup("test")
     images = to_unit(data.splits["test"].__getitems__(torch.arange(12)).clean)
     of = {"SAE": stacks["no noise"], "SDAE, ν = 0.25": stacks["ν = 0.25"]}
-    save(pictures.samples(of, images), docs / "images" / "vincent2010-samples.png")
+    save(pictures.samples(of, images), docs / "images" / f"vincent2010-samples-{budget}.png")
 
 
 def listed(text: str, known: Iterable[str], what: str) -> list[str]:

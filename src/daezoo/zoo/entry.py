@@ -33,6 +33,12 @@ def _finite(value: float) -> float:
     return value
 
 
+def _ascending(labels: list[int]) -> list[int]:
+    if sorted(set(labels)) != labels or max(map(abs, labels)) >= 2**63:
+        raise ValueError("must be different integers of 64 bits, in ascending order")
+    return labels
+
+
 Finite = Annotated[float, AfterValidator(_finite)]
 URL = r"^(https?|hf|s3|gs|az)://\S+$"
 Url = Annotated[str, Field(pattern=URL)]
@@ -88,7 +94,7 @@ class Training(_Part):
 class Classifier(_Part):
     """A linear classifier on the code, and how it was trained together with the encoder, after `training`."""
 
-    labels: list[int] = Field(min_length=2)
+    labels: Annotated[list[int], Field(min_length=2), AfterValidator(_ascending)]
     command: str
     commit: str | None
     seed: int

@@ -89,6 +89,8 @@ def export(
     if (folder / f"{name}.yaml").exists() and not force:
         raise ZooError(f"{folder / name}.yaml exists. Choose another name, or replace it: --force")
     tuned = read_tuned(run) if is_tuned(run) else None
+    if tuned and levels:
+        raise ZooError("A model with a classifier does not denoise, so there are no levels to measure it at.")
     tuning_run, run = run, tuned.base if tuned else run
     summary = runs.summary_of(run) if run.is_dir() else None
     if summary is None:
@@ -99,7 +101,8 @@ def export(
     contents = tuned.contents if tuned else read(path)
     data = _portable(_built(contents["datamodule_hyper_parameters"]))
     kind = data.class_path.rpartition(".")[2]
-    licence = data_licence or DATA_LICENCES.get(kind)
+    photographs = str(data.init_args.get("kind", "")).endswith(("-img", "-images"))
+    licence = data_licence or (None if photographs else DATA_LICENCES.get(kind))
     if licence is None:
         raise ZooError(f"The licence of the data in {kind} is not known: --data-licence TEXT")
 
@@ -201,19 +204,21 @@ def _classifier(run: Path, tuned: Tuned) -> Classifier:
     summary = tuned.summary
     return Classifier(
         labels=summary["labels"],
-        command=_command(run, "finetune", str(tuned.base)),
+        command=_command(run, "finetune"),
         epochs=summary["pretrained"]["epochs"],
         seconds=summary["pretrained"]["seconds"],
         **{name: summary[name] for name in ("commit", "seed", "hardware", "precision")},
     )
 
 
-def _command(run: Path, kind: str, target: str | None = None) -> str:
+def _command(run: Path, kind: str) -> str:
     """The command that trained the run, without where it was to be written, and RUN for what it started from."""
     first = (run / "config.yaml").read_text().partition("\n")[0]
     if not first.startswith(f"# daezoo {kind} "):
         raise ZooError(f"{run / 'config.yaml'} does not begin with the command that trained the run.")
     words, kept = shlex.split(first.removeprefix("# ")), []
+    if kind == "finetune":
+        words[2] = "RUN"  # what it started from comes first
     skip = False
     for word in words:
         if skip or word.startswith(("--name=", "--runs=", "--logger=")):
@@ -221,8 +226,7 @@ def _command(run: Path, kind: str, target: str | None = None) -> str:
         elif word in ("--name", "--runs", "--logger"):
             skip = True
         else:
-            same = target is not None and os.path.exists(word) and os.path.samefile(word, target)
-            kept.append("RUN" if same else _with_variable(word) if os.path.isabs(word) else word)
+            kept.append(_with_variable(word) if os.path.isabs(word) else word)
     absolute = [word for word in kept if os.path.isabs(word.partition("=")[2] or word)]
     if absolute:
         raise ZooError(f"The command that trained {run} names {absolute[0]}, which is a path of this machine.")

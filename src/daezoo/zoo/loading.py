@@ -71,12 +71,15 @@ def _skeleton(entry: Entry) -> dict[str, Tensor]:
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             model = rebuild(Path(entry.name), hyperparameters(entry), DenoisingAutoencoder)
+            if list(model.shape) != entry.input.shape:
+                raise ZooError(
+                    f"The entry {entry.name} says shape {entry.input.shape}, but its model {list(model.shape)}."
+                )
             if entry.classifier:
-                model.add_classifier(entry.classifier.labels)
-    except ValueError as error:
-        raise ZooError(str(error)) from None
-    if list(model.shape) != entry.input.shape:
-        raise ZooError(f"The entry {entry.name} says shape {entry.input.shape}, but its model {list(model.shape)}.")
+                width = model.encode(torch.zeros(1, *model.shape)).shape[1]
+                model.add_classifier(entry.classifier.labels, width)
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise error if isinstance(error, ZooError) else ZooError(str(error)) from None
     return model.state_dict()
 
 

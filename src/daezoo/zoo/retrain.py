@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from daezoo.runs import clear
 from daezoo.zoo.entry import Entry, ZooError, check_name, read
 from daezoo.zoo.measure import Again, again
 from daezoo.zoo.source import shipped_folder
@@ -26,7 +27,7 @@ def shipped(name: str) -> Entry:
 def retrain(entry: Entry, runs: Path) -> Path:
     """Run an entry's commands in the checkout that its configuration files are in.
 
-    A run that was killed goes on; a finished one is left as it is.
+    A run that was killed goes on, a fine-tuning that was begins anew; what is finished is left as it is.
 
     Args:
         entry: The model's.
@@ -54,6 +55,8 @@ def retrain(entry: Entry, runs: Path) -> Path:
     words = shlex.split(entry.classifier.command)
     if words[:3] != ["daezoo", "finetune", "RUN"]:
         raise ZooError(f"The entry {entry.name} has no command of fine-tuning: {entry.classifier.command!r}.")
+    for begun_before in runs.glob(f"finetune-*/{entry.name}"):
+        clear(begun_before, "summary.json")
     done = sorted(runs.glob(f"finetune-*/{entry.name}/summary.json"))
     place = ["--runs", str(runs), "--name", entry.name]
     return (

@@ -7,9 +7,16 @@ import yaml
 
 from daezoo import runs
 from daezoo.checkpoint import load_model, locate, read
-from daezoo.evaluation.target import Target
+from daezoo.evaluation.probe import TRAINING
+from daezoo.evaluation.target import Target, own_data
 from daezoo.zoo.entry import ZooError
 from daezoo.zoo.measure import opened
+
+
+def samples_of(data: dict[str, Any]) -> dict[str, Any]:
+    """What decides a data module's samples and splits, of its hyperparameters."""
+    found = {name: value for name, value in data.items() if name not in TRAINING and name != "_instantiator"}
+    return found | {"_class_path": str(data.get("_class_path")).rpartition(".")[2]}  # a class has several paths
 
 
 class Tuned(NamedTuple):
@@ -38,18 +45,30 @@ def read_tuned(run: Path) -> Tuned:
     """What a fine-tuning made of a run.
 
     Raises:
-        ZooError: If it is not finished, started from no run or with fewer layers, or trained no pretrained network.
+        ZooError: If it is not finished, started from no run, with fewer layers or on other data, or trained no
+            pretrained network.
         ValueError: If a file cannot be read.
     """
-    summary = runs.summary_of(run)
-    if summary is None or "pretrained" not in summary:
-        raise ZooError(f"{run} is no finished fine-tuning of a pretrained network.")
-    path = Path(yaml.safe_load((run / "config.yaml").read_text())["target"])
+    try:
+        summary, config = runs.summary_of(run), yaml.safe_load((run / "config.yaml").read_text())
+    except (ValueError, yaml.YAMLError) as error:
+        raise ZooError(f"{run} is no fine-tuning that can be read: {' '.join(str(error).split())}") from None
+    if not (isinstance(summary, dict) and {"pretrained", "labels", "hardware"} <= summary.keys()):
+        raise ZooError(f"{run} is no finished fine-tuning of a pretrained network, or an older daezoo did it.")
+    if not (
+        isinstance(config, dict) and isinstance(config.get("target"), str) and isinstance(config.get("data"), dict)
+    ):
+        raise ZooError(f"{run / 'config.yaml'} does not say what the fine-tuning started from, and on what data.")
+    path = Path(config["target"])
     base = path.parent.parent
-    if runs.summary_of(base) is None:
-        raise ZooError(f"{run} did not start from a finished run: {base} has no summary.json.")
+    if path.name != "last.ckpt" or not base.is_dir() or runs.summary_of(base) is None:
+        raise ZooError(f"{run} did not start from a finished run of daezoo fit, but from {path}.")
     state = read(locate(run / "pretrained" / "checkpoints" / "best.ckpt"))["state_dict"]
     contents = read(path)
+    if samples_of(config["data"]) != samples_of(dict(own_data(path, contents, None).hparams)):
+        raise ZooError(
+            f"{run} was trained on other data than {base}, so its errors would not be of its own test split."
+        )
     weights = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
     if weights.keys() != contents["state_dict"].keys():
         raise ZooError(f"{run} has other layers than {base}, so their weights do not fit in one model.")
