@@ -19,7 +19,7 @@ commands:
   probe      linear probe of an encoder beside its baselines: RUN_OR_CKPT [--data NAME] [--layer last|all|K] [--json]
   finetune   train an encoder and a classifier end to end: RUN_OR_CKPT [--data NAME] [--labels-per-class N] [--json]
   noise-grid noise trained with against noise tested with, as table, CSV and heat maps: RUN_OR_DIR…
-  reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N];
+  reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]; patches;
              vincent2010 [--problems …] [--methods …] [--recipe classic|modern] [--budget smoke|minutes|full]
   zoo        pretrained models: list, info, download, verify, export, publish, import, prune, retrain
   report     one page, report.html, of all there is to see of a run: RUN

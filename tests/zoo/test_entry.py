@@ -1,9 +1,10 @@
 import pytest
 import yaml
+from pydantic import ValidationError
 from tiny_zoo import NAME, fields_of, model_of, tiny
 
 import daezoo
-from daezoo.zoo.entry import SCHEMA, ZooError, check_name, parse, read, read_all, write
+from daezoo.zoo.entry import SCHEMA, Classifier, ZooError, check_name, parse, read, read_all, write
 
 
 @pytest.fixture
@@ -146,3 +147,12 @@ def test_a_file_that_cannot_be_read(tmp_path):
         read(tmp_path / f"{NAME}.yaml")
     entry = tiny(tmp_path / "zoo")
     assert read(tmp_path / "zoo" / f"{NAME}.yaml") == entry
+
+
+@pytest.mark.parametrize("labels", [[3, 1], [1, 1], [0], [0, 2**63], ["a", "b"]])
+def test_labels_of_a_classifier_are_different_integers_in_order(labels):
+    classifier = {"command": "daezoo finetune RUN", "commit": None, "seed": 0, "epochs": 1, "seconds": 1.0}
+    classifier |= {"hardware": "none", "precision": "32-true"}
+    assert Classifier.model_validate({**classifier, "labels": [-2, 0, 7]}).labels == [-2, 0, 7]
+    with pytest.raises(ValidationError):
+        Classifier.model_validate({**classifier, "labels": labels})

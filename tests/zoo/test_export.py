@@ -303,3 +303,60 @@ def test_retraining_a_classifier_runs_both_commands(tuned, zoo, daezoo_command, 
     status, _, err = daezoo_command(*arguments)
     assert status == 2
     assert "has no command of fine-tuning" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("config.yaml", "# daezoo finetune x\n", "does not say what the fine-tuning started from"),
+        (
+            "config.yaml",
+            "# daezoo finetune x\ntarget: [1]\ndata: {}\n",
+            "does not say what the fine-tuning started from",
+        ),
+        ("config.yaml", "# daezoo finetune x\ntarget: !!python/name:os.system\n", "is no fine-tuning that can be read"),
+        ("config.yaml", "# daezoo finetune x\n{", "is no fine-tuning that can be read"),
+        ("config.yaml", "# daezoo finetune x\ntarget: some.zoo-name\ndata: {}\n", "did not start from a finished run"),
+        ("summary.json", "{", "is no fine-tuning that can be read"),
+        ("summary.json", "[]", "is no finished fine-tuning"),
+        ("summary.json", '{"pretrained": {}}', "an older daezoo did it"),
+    ],
+)
+def test_a_fine_tuning_folder_that_is_not_as_written_is_refused(tuned, zoo, daezoo_command, name, text, said):
+    (tuned / name).write_text(text)
+    status, _, err = daezoo_command("zoo", "export", str(tuned), "--name", "vanilla.mine", "--dest", str(zoo))
+    assert status == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert not zoo.exists() or not list(zoo.glob("*.yaml"))
+
+
+def test_a_classifier_of_other_data_than_its_encoder_is_no_model(run, zoo, daezoo_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", "digits", "--data.split_seed", "5", "--max_epochs", "1", "--runs", "tuned", "--name", "it"]
+    status, _, err = daezoo_command("finetune", str(run), *options, "--scratch", "false")
+    assert status == 0, err
+    folder = "tuned/finetune-vanilla-digits/it"
+    status, _, err = daezoo_command("zoo", "export", folder, "--name", "vanilla.mine", "--dest", str(zoo))
+    assert status == 2
+    assert "was trained on other data than" in err
+
+
+def test_the_command_of_a_classifier_names_its_target_first_wherever_it_stood(run, zoo, daezoo_command, tmp_path):
+    options = ["--max_epochs", "1", str(run), "--scratch", "false", "--runs", str(tmp_path / "tuned"), "--name", "it"]
+    status, _, err = daezoo_command("finetune", *options)
+    assert status == 0, err
+    exported(daezoo_command, tmp_path / "tuned/finetune-vanilla-digits/it", zoo)
+    entry = daezoo.info("vanilla.mine")
+    assert entry.classifier is not None
+    assert entry.classifier.command == "daezoo finetune RUN --max_epochs 1 --scratch false"
+    assert entry.metric("error").baselines == {}
+    # a model with a classifier can be fine-tuned again
+    again = ["finetune", "vanilla.mine", "--source", str(zoo), "--max_epochs", "1", "--scratch", "false"]
+    status, _, err = daezoo_command(*again, "--runs", str(tmp_path / "again"), "--name", "it")
+    assert status == 0, err
+    folder = tmp_path / "again/finetune-vanilla-digits/it"
+    assert load_classifier(folder / "pretrained").encoder.classifier is None
+    status, _, err = daezoo_command("zoo", "export", str(folder), "--name", "vanilla.more", "--dest", str(zoo))
+    assert status == 2
+    assert "did not start from a finished run of daezoo fit, but from" in err and "vanilla.mine" in err
