@@ -191,7 +191,7 @@ def test_photographs_of_equal_bytes_and_another_shape_are_other_photographs(tmp_
     splits = []
     for name, one in (("a", picture), ("b", other)):
         folder = folder_of(tmp_path / name, one)
-        data = ShapesData("rectangles-images", str(folder), train=5, valid=1, test=1, batch_size=1)
+        data = ShapesData("rectangles-images", photographs=str(folder), train=5, valid=1, test=1, batch_size=1)
         data.setup()
         splits.append(data.splits["train"])
     assert not torch.equal(splits[0][0].clean, splits[1][0].clean)

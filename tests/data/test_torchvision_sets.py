@@ -193,7 +193,7 @@ def test_fewer_training_images_are_the_first_of_more_and_leave_validation_alone(
 def test_sizes_that_cannot_be_had_are_an_error_that_says_how_many_images_there_are(options, tmp_path, monkeypatch):
     provide("MNIST", tmp_path / "data", monkeypatch)
     wanted = {"valid": 5000, "train": None} | options
-    message = f"There are 5,060 images .*got valid={wanted['valid']} and train={wanted['train']}"
+    message = f"There are 5,060 images .*got train={wanted['train']} and valid={wanted['valid']}"
     with pytest.raises(ValueError, match=message):
         loaded("MNIST", **options)
 

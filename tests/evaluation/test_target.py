@@ -190,6 +190,8 @@ def test_short_names_are_those_of_the_configurations():
         "fashion_mnist": "FashionMNISTData",
         "images": "ImagesData",
         "mnist": "MNISTData",
+        "mnist_variations": "MNISTVariationsData",
+        "patches": "PatchesData",
         "shapes": "ShapesData",
         "shards": "ShardsData",
     }
