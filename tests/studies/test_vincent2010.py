@@ -225,6 +225,15 @@ def test_errors_of_use(daezoo_command, workplace, options, said):
     assert not list(workplace.iterdir())
 
 
+def test_absent_data_is_said_before_anything_trains(daezoo_command, workplace, monkeypatch):
+    monkeypatch.setenv("DAEZOO_DATA", str(workplace / "nothing"))
+    monkeypatch.setattr("torchvision.datasets.MNIST.download", lambda self: open(workplace / "absent"))
+    status, _, err = daezoo_command(*SMOKE, "--problems", "rect,basic")
+    assert status == 2
+    assert "MNIST is not in" in err
+    assert not list(workplace.iterdir())
+
+
 def test_a_list_is_in_the_order_of_what_is_known():
     assert listed(" svm, sae", METHODS, "methods") == ["sae", "svm"]
 

@@ -305,12 +305,23 @@ def trials(table: Path, problem: str, method: str, recipe: str, budget: str, see
                     yield one._replace(depth=depth, width=swept)
 
 
+def data_of(problem: str, budget: str) -> DenoisingDataModule:
+    """The data of a problem, downloaded if that is needed.
+
+    Raises:
+        DataMissing: If it cannot be had.
+    """
+    data = MODULES[PROBLEMS[problem].data](**PROBLEMS[problem].arguments(BUDGETS[budget]))
+    data.prepare_data()
+    return data
+
+
 def machines(table: Path, problem: str, recipe: str | None, budget: str, configs: Path, folder: Path) -> None:
     """Add what is missing of the rows of support vector machines: on pixels, or on the codes of a recipe's sdae.
 
     The codes are of the noise that validation picks, for which sdae is trained if it is not yet.
     """
-    limit, of = BUDGETS[budget], PROBLEMS[problem]
+    limit = BUDGETS[budget]
     jobs = [(kernel, layer) for kernel in KERNELS for layer in (range(1, 4) if recipe else [0])]
     if recipe and not limit.codes:
         jobs = [job for job in jobs if job[0] == "linear"]
@@ -337,8 +348,7 @@ def machines(table: Path, problem: str, recipe: str | None, budget: str, configs
     missing = [job for job in jobs if not any(key(*job).items() <= row.items() for row in rows_of(table))]
     if not missing:
         return
-    data = MODULES[of.data](**of.arguments(limit))
-    data.prepare_data()
+    data = data_of(problem, budget)
     data.setup("test")
     model = None
     if recipe:
@@ -393,6 +403,8 @@ def run(args: list[str]) -> None:
     if all((method, recipe) in SKIPPED for method in methods for recipe in recipes):
         raise ValueError("sdae-sp, the emphasis of the classic recipe, is not part of the recipe of today.")
     for problem in problems:
+        data_of(problem, budget)  # before anything trains
+    for problem in problems:
         for recipe in recipes:
             # emphasis is of the classic recipe alone
             for method in (m for m in METHODS if m in methods and (m, recipe) not in SKIPPED and m != "svm"):
@@ -422,8 +434,7 @@ def draw(budget: str, configs: Path, folder: Path, docs: Path) -> None:
         assert isinstance(model, StackedDAE)
         stacks["no noise" if noise == "Clean" else f"ν = {noise.partition(' ')[2]}"] = model
     save(pictures.filters(stacks), docs / "images" / f"vincent2010-filters-{budget}.png")
-    data = MODULES[PROBLEMS[DRAWN].data](**PROBLEMS[DRAWN].arguments(BUDGETS[budget]))
-    data.prepare_data()
+    data = data_of(DRAWN, budget)
     data.setup("test")
     images = to_unit(data.splits["test"].__getitems__(torch.arange(12)).clean)
     of = {"SAE": stacks["no noise"], "SDAE, ν = 0.25": stacks["ν = 0.25"]}
