@@ -285,7 +285,7 @@ def noises(problem: str, method: str, recipe: str, budget: str) -> Sequence[str]
 
 
 def trials(table: Path, problem: str, method: str, recipe: str, budget: str, seeds: int) -> Iterator[Trial]:
-    """What a method trains: with seed 0 all that validation picks from, with other seeds what it picked; then sweeps.
+    """What a method trains: with seed 0 all that validation picks from, with other seeds what it picked.
 
     The rows of seed 0 have to be in the table when those of other seeds are asked for.
     """
@@ -298,11 +298,16 @@ def trials(table: Path, problem: str, method: str, recipe: str, budget: str, see
     one = Trial(problem, method, recipe, budget, chosen["noise"], chosen["tuning"], 3, width, 0)
     for seed in range(1, seeds):
         yield one._replace(seed=seed)
-    if BUDGETS[budget].sweeps and problem == SWEPT and recipe == "classic" and method != "sdae-sp":
-        for swept in (width, *WIDTHS):
-            for depth in (1, 2, 3):
-                if (swept, depth) != (width, 3):
-                    yield one._replace(depth=depth, width=swept)
+
+
+def sweep(table: Path, method: str, budget: str) -> Iterator[Trial]:
+    """Other depths and widths of what validation picked on SWEPT, by the classic recipe."""
+    usual, recipe = BUDGETS[budget].width, "classic"
+    chosen = picked(rows_of(table), usual, problem=SWEPT, method=method, recipe=recipe, budget=budget)[0]
+    for width in (usual, *WIDTHS):
+        for depth in (1, 2, 3):
+            if (width, depth) != (usual, 3):
+                yield Trial(SWEPT, method, recipe, budget, chosen["noise"], chosen["tuning"], depth, width, 0)
 
 
 def data_of(problem: str, budget: str) -> DenoisingDataModule:
@@ -413,6 +418,9 @@ def run(args: list[str]) -> None:
             for recipe in (None, *recipes):
                 machines(table, problem, recipe, budget, configs, folder)
         render(docs)
+    if usual.sweeps and SWEPT in problems and "classic" in recipes:
+        for method in (method for method in ("sae", "sdae", "mlp") if method in methods):
+            train(table, sweep(table, method, budget), configs, folder)
     if {"sae", "sdae"} <= set(methods) and "classic" in recipes and DRAWN in problems:
         draw(budget, configs, folder, docs)
     print(*render(docs), sep="\n")
