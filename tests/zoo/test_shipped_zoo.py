@@ -40,6 +40,7 @@ def test_the_promised_models_are_there():
         "stacked.digits-mask",
         "stacked.mnist-mask25",
         "stacked.fashion-mask25",
+        "stacked.convex-best",
         "stacked.mnist-best",
         "stacked.rot-best",
         "conv.mnist-blocks",
