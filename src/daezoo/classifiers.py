@@ -36,13 +36,19 @@ class EncoderClassifier(L.LightningModule, ABC):
         labels: The classes: different integers, in any order.
         optimizer: What trains it, at the peak of its learning rate.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        schedule: One cycle of the learning rate, or a constant one.
 
     Raises:
         ValueError: If there are fewer than two classes, or `label_smoothing` lies out of range.
     """
 
     def __init__(
-        self, encoder: DenoisingAutoencoder, labels: Sequence[int], optimizer: Optimizer, label_smoothing: float = 0.0
+        self,
+        encoder: DenoisingAutoencoder,
+        labels: Sequence[int],
+        optimizer: Optimizer,
+        label_smoothing: float = 0.0,
+        schedule: Schedule = "cycle",
     ) -> None:
         super().__init__()
         known = torch.tensor(sorted(set(labels)))
@@ -53,7 +59,7 @@ class EncoderClassifier(L.LightningModule, ABC):
         self.encoder = encoder
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
-        self.schedule: Schedule = "cycle"
+        self.schedule = schedule
         self.labels: Tensor
         self.register_buffer("labels", known)
         # plain data, from which `load_classifier` builds the encoder
@@ -222,14 +228,13 @@ class FineTuned(EncoderClassifier):
         adversarial: float = 0.0,
         schedule: Schedule = "cycle",
     ) -> None:
-        super().__init__(encoder, labels, optimizer or AdamW(1e-3, 1e-2), label_smoothing)
+        super().__init__(encoder, labels, optimizer or AdamW(1e-3, 1e-2), label_smoothing, schedule)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}.")
         if not 0 <= adversarial < inf:
             raise ValueError(f"adversarial must be finite and at least 0, got {adversarial}.")
         self.dropout = nn.Dropout(dropout)
         self.adversarial = adversarial
-        self.schedule = schedule
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of samples (batch, *shape): (batch, classes)."""

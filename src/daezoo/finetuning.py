@@ -19,12 +19,12 @@ from daezoo.checkpoint import AtomicCheckpointIO, read
 from daezoo.classifiers import FineTuned, Schedule
 from daezoo.corruption import Clean, Corruption, Masking
 from daezoo.data.base import SPLITS, DenoisingDataModule
-from daezoo.data.splits import Subset, rows_at_once
+from daezoo.data.splits import Subset
 from daezoo.evaluation.features import classes_of, numbered_classes
-from daezoo.evaluation.probe import accuracy_of
+from daezoo.evaluation.probe import accuracy_of, predicted
 from daezoo.evaluation.target import open_target, parse, target_parser
 from daezoo.files import to_json, write_text
-from daezoo.hardware import default_precision, exact_float32
+from daezoo.hardware import default_precision
 from daezoo.hyperparameters import plain
 from daezoo.models import DenoisingAutoencoder, StackedDAE
 from daezoo.optim import SGD, AdamW, Optimizer
@@ -99,17 +99,9 @@ def few_labels(data: DenoisingDataModule, classes: dict[str, Tensor], count: int
         data.splits[name] = Subset(data.splits[name], torch.cat(of_class))
 
 
-@torch.inference_mode()
-@exact_float32()
 def accuracy(model: FineTuned, data: DenoisingDataModule) -> tuple[float, tuple[float, float]]:
     """Accuracy on the clean test split and its 95 % interval, in float32."""
-    model.eval()
-    test, predicted, labels = data.splits["test"], [], []
-    for rows in torch.arange(len(test)).split(rows_at_once(test[0].clean.numel(), 512)):
-        sample = test.__getitems__(rows)
-        predicted.append(model.predict(sample.clean.to(model.device)).cpu())
-        labels.append(sample.label)
-    return accuracy_of(torch.cat(predicted), torch.cat(labels))
+    return accuracy_of(*predicted(model.eval().predict, data.splits["test"], model.device))
 
 
 def classifier(encoder: DenoisingAutoencoder, labels: list[int], options: Namespace) -> FineTuned:
@@ -120,22 +112,17 @@ def classifier(encoder: DenoisingAutoencoder, labels: list[int], options: Namesp
     )
 
 
-def bottom(start: Callable[[], DenoisingAutoencoder], layers: int | None) -> Callable[[], DenoisingAutoencoder]:
-    """What builds the first layers of what `start` builds; all of them if None.
+def bottom(model: DenoisingAutoencoder, layers: int | None) -> DenoisingAutoencoder:
+    """The first layers of a stack; the model itself if None.
 
     Raises:
-        ValueError: From what is returned, if it is no stack, or has fewer layers.
+        ValueError: If it is no stack, or has fewer layers.
     """
-
-    def built() -> DenoisingAutoencoder:
-        model = start()
-        if layers is None:
-            return model
-        if not isinstance(model, StackedDAE):
-            raise ValueError(f"--layers is for stacked models, not for a {type(model).__name__}.")
-        return model.bottom(layers)
-
-    return built
+    if layers is None:
+        return model
+    if not isinstance(model, StackedDAE):
+        raise ValueError(f"--layers is for stacked models, not for a {type(model).__name__}.")
+    return model.bottom(layers)
 
 
 def train(
@@ -223,12 +210,11 @@ def run(args: list[str]) -> None:
         data.splits["train"] = Subset(split, torch.arange(len(split)), SHORTEST * data.batch_size)
     labels = classes_of(data.splits["train"]).unique().tolist()
     starts = {"pretrained": lambda: target.model, "scratch": target.untrained}
-    encoders = {name: bottom(start, options.layers) for name, start in starts.items() if options[name]}
-    if not encoders:
+    starts = {name: start for name, start in starts.items() if options[name]}
+    if not starts:
         raise ValueError("--pretrained false and --scratch false leave nothing to train.")
-    classifier(
-        bottom(lambda: target.model, options.layers)(), labels, options
-    )  # which says what is wrong with them before anything is written
+    # which says what is wrong with them before anything is written
+    classifier(bottom(target.model, options.layers), labels, options)
     if not all(part.isfinite().all() for part in target.model.parameters()):
         raise ValueError(f"The weights of {target.name} are not all finite: its training went wrong.")
     kind = type(target.model).__name__.removesuffix("DAE").lower()
@@ -242,10 +228,10 @@ def run(args: list[str]) -> None:
     command = " ".join(shlex.join(["daezoo", "finetune", options.target, *others]).splitlines())
     write_text(folder / "config.yaml", f"# {command}\n{yaml.safe_dump(described, sort_keys=False)}")
     results = {}
-    for name, encoder in encoders.items():
+    for name, start in starts.items():
         if not options.json:
             print(f"Training {kind}, {name}, on {len(split):,} samples, in {folder / name}", flush=True)
-        results[name] = train(encoder(), data, labels, options, folder / name)
+        results[name] = train(bottom(start(), options.layers), data, labels, options, folder / name)
     summary = {
         "target": target.name,
         "model": kind,

@@ -12,6 +12,7 @@ from daezoo.studies import vincent2010
 from daezoo.studies.cells import add_row, rows_of
 from daezoo.studies.vincent2010 import BUDGETS, METHODS, PROBLEMS, RECIPES, Trial, listed, noises, sweep, trials
 from daezoo.studies.vincent2010_tables import PUBLISHED, RATIOS, ordering, picked, plot_depth, plot_noise, section
+from small_sets import mnist_of
 
 SMOKE = ("reproduce", "vincent2010", "--configs", str(CONFIGS), "--budget", "smoke")
 TABLE = Path("docs/studies/vincent2010.csv")
@@ -243,14 +244,8 @@ def test_a_list_is_in_the_order_of_what_is_known():
 @pytest.mark.slow
 @pytest.mark.timeout(120)  # promised: the smoke budget takes less than two minutes
 def test_all_problems_all_methods_and_both_recipes_in_two_minutes(daezoo_command, workplace, monkeypatch):
-    raw = workplace / "data/MNIST/raw"
-    raw.mkdir(parents=True)
-    draw = np.random.default_rng(0)
-    for part, count in (("train", 600), ("t10k", 300)):
-        images, labels = draw.integers(0, 256, (count, 28, 28), np.uint8), (np.arange(count) % 10).astype(np.uint8)
-        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-            sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-            (raw / f"{part}-{kind}-ubyte").write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
+    images = np.random.default_rng(0).integers(0, 256, (900, 28, 28), np.uint8)
+    mnist_of(workplace / "data", images, np.arange(900) % 10, test=300)
     monkeypatch.setenv("DAEZOO_DATA", str(workplace / "data"))
     status, _, err = daezoo_command(*SMOKE)
     assert status == 0, err

@@ -284,6 +284,7 @@ def test_a_fine_tuning_of_other_layers_or_of_nothing_pretrained_is_no_model(tune
     assert not (zoo / "vanilla.mine.yaml").exists()
 
 
+@pytest.mark.slow  # three whole processes, one after the other
 def test_retraining_a_classifier_runs_both_commands(tuned, zoo, daezoo_command, monkeypatch, tmp_path):
     exported(daezoo_command, tuned, zoo)
     entry = daezoo.info("vanilla.mine")

@@ -1,6 +1,6 @@
 """The linear probe: how well a linear classifier on frozen codes does, beside what makes that meaningful."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -9,9 +9,11 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from daezoo.data.base import SPLITS, DenoisingDataModule
+from daezoo.data.splits import Split, rows_at_once
 from daezoo.evaluation.features import describe, extract, numbered_classes, scale_of
 from daezoo.evaluation.logreg import Linear, logistic_regression, nearest_neighbours, second_moment
 from daezoo.evaluation.target import Target
+from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 from daezoo.models.base import GRID
 from daezoo.report import say
@@ -73,6 +75,24 @@ def accuracy_of(predicted: Tensor, labels: Tensor) -> tuple[float, tuple[float, 
     """Accuracy and its 95 % interval."""
     correct, total = int((predicted == labels).sum()), len(labels)
     return correct / total, interval(correct, total)
+
+
+@torch.inference_mode()
+@exact_float32()
+def predicted(predict: Callable[[Tensor], Tensor], split: Split, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """What a classifier makes of all clean samples of a split, in float32, and their labels: (N,) each, on the CPU.
+
+    Args:
+        predict: Labels of samples (batch, *shape), uint8 or in [0, 1].
+        split: The samples.
+        device: Where `predict` wants them.
+    """
+    found, labels = [], []
+    for rows in torch.arange(len(split)).split(rows_at_once(split[0].clean.numel(), 512)):
+        sample = split.__getitems__(rows)
+        found.append(predict(sample.clean.to(device)).cpu())
+        labels.append(sample.label)
+    return torch.cat(found), torch.cat(labels)
 
 
 def linear_probe(train: Part, valid: Part, test: Part, classes: int, strengths: Sequence[float] = STRENGTHS) -> Probe:

@@ -17,6 +17,7 @@ from daezoo.evaluation import probe_command
 from daezoo.evaluation.probe import Probe
 from daezoo.files import write_text
 from daezoo.runs import clear
+from daezoo.studies.markdown import of
 
 NEIGHBOURS = 20
 """k of the kNN classifier."""
@@ -124,13 +125,13 @@ def trained(
     run = folder / f"{model}-{data}" / name
     wanted = ["--seed_everything", str(seed), *options]
     clear(run, "config.yaml")
-    if run.exists():
-        _check(run, wanted)
     if not run.exists():
         files = ("trainer", f"data/{data}", f"model/{model}")
         named = [part for file in files for part in ("--config", str(configs / f"{file}.yaml"))]
         daezoo("fit", *named, "--runs", str(folder), "--name", name, *wanted)
-    elif not (run / "summary.json").is_file():
+        return run
+    _check(run, wanted)
+    if not (run / "summary.json").is_file():
         daezoo("fit", "--resume", str(run))
     return run
 
@@ -216,9 +217,10 @@ def add_row(table: Path, row: dict[str, Any], key: Mapping[str, str] | None = No
         key: Columns that tell it from others: if there is a row with these values already, none is added.
     """
     with _alone(table):
-        if key is not None and any(key.items() <= other.items() for other in rows_of(table)):
+        held = rows_of(table)
+        if key is not None and of(held, **key):
             return
-        rows: list[dict[str, Any]] = [*rows_of(table), row]
+        rows: list[dict[str, Any]] = [*held, row]
         names = list(dict.fromkeys(name for one in rows for name in one))
         text = io.StringIO()
         writer = csv.DictWriter(text, names, lineterminator="\n")

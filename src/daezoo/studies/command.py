@@ -6,6 +6,7 @@ from pathlib import Path
 from daezoo.evaluation.probe import Probe
 from daezoo.parser import Parser
 from daezoo.studies.cells import Cell, add_row, configurations, rows_of
+from daezoo.studies.markdown import of
 from daezoo.studies.tables import render
 
 FINE = Cell(
@@ -105,7 +106,7 @@ def run(args: list[str]) -> None:
                 cell = Cell(**(vars(shipped) | {"seed": seed}))
                 if options.only not in f"{cell.model}-{cell.data}-{cell.variant}":
                     continue
-                if not any(cell.key.items() <= row.items() for row in rows_of(table)):
+                if not of(rows_of(table), **cell.key):
                     add_row(table, cell.measure(configs, Path(options.runs), known), cell.key)
                     render(docs)
     print(*render(docs), sep="\n")

@@ -14,6 +14,11 @@ def grouped(rows: Rows, *names: str) -> dict[tuple[str, ...], Rows]:
     return groups
 
 
+def of(rows: Rows, **wanted: str) -> Rows:
+    """The rows that have these values."""
+    return [row for row in rows if wanted.items() <= row.items()]
+
+
 def spread(rows: Rows, name: str) -> str:
     """Mean and standard deviation of a share over rows, in %."""
     values = [100 * float(row[name]) for row in rows]

@@ -24,6 +24,7 @@ from daezoo.models import StackedDAE
 from daezoo.parser import Parser
 from daezoo.studies import vincent2010_figures as pictures
 from daezoo.studies.cells import add_row, configurations, rows_of, trained, tuned
+from daezoo.studies.markdown import of
 from daezoo.studies.svm import KERNELS, support_vectors
 from daezoo.studies.tables import render
 from daezoo.studies.vincent2010_tables import RATIOS, USUAL, picked
@@ -222,7 +223,7 @@ class Trial(NamedTuple):
         codes = {"class_path": f"daezoo.corruption.{kind}", "init_args": level}
         kind, level = level_of(noise)
         arguments = problem.arguments(budget)
-        epochs = max(budget.epochs, budget.passes // min(problem.sizes[0], budget.sizes[0]))
+        epochs = max(budget.epochs, budget.passes // arguments["train"])
         options: dict[str, Any] = {
             **{f"data.{name}": value for name, value in arguments.items()},
             "data.corruption": kind,
@@ -246,11 +247,12 @@ class Trial(NamedTuple):
         """Pretrain, fine-tune and measure, unless that is done: the row."""
         budget = BUDGETS[self.budget]
         run = self.pretrained(configs, folder)
-        tuning = budget.tuning // (1 + (min(PROBLEMS[self.problem].sizes[0], budget.sizes[0]) > 10_000))
+        large = PROBLEMS[self.problem].arguments(budget)["train"] > 10_000
+        tuning = budget.tuning // 2 if large else budget.tuning
         scratch = self.method == "mlp"
         options = [
             *("--layers", str(self.depth), "--pretrained", str(not scratch), "--scratch", str(scratch)),
-            *("--max_epochs", str(max(1, tuning)), "--patience", str(budget.patience)),
+            *("--max_epochs", str(tuning), "--patience", str(budget.patience)),
             *RECIPES[self.recipe].tunings[self.tuning],
         ]
         name = "-".join([run.name, self.tuning, str(self.depth), *(["mlp"] if scratch else [])])
@@ -339,18 +341,10 @@ def machines(table: Path, problem: str, recipe: str | None, budget: str, configs
     noise = chosen[0]["noise"] if chosen else ""
 
     def key(kernel: str, layer: int) -> dict[str, str]:
-        return {
-            **{"problem": problem, "method": f"svm-{kernel}", "recipe": recipe or "", "budget": budget},
-            **{
-                "noise": noise,
-                "tuning": "",
-                "depth": str(layer),
-                "width": str(limit.width if layer else 784),
-                "seed": "0",
-            },
-        }
+        width = limit.width if layer else 784
+        return Trial(problem, f"svm-{kernel}", recipe or "", budget, noise, "", layer, width, 0).key
 
-    missing = [job for job in jobs if not any(key(*job).items() <= row.items() for row in rows_of(table))]
+    missing = [job for job in jobs if not of(rows_of(table), **key(*job))]
     if not missing:
         return
     data = data_of(problem, budget)
@@ -429,7 +423,7 @@ def run(args: list[str]) -> None:
 def train(table: Path, wanted: Iterable[Trial], configs: Path, folder: Path) -> None:
     """Add the rows of trials that are not in the table."""
     for trial in wanted:
-        if not any(trial.key.items() <= row.items() for row in rows_of(table)):
+        if not of(rows_of(table), **trial.key):
             add_row(table, trial.measure(configs, folder), trial.key)
 
 
@@ -445,8 +439,8 @@ def draw(budget: str, configs: Path, folder: Path, docs: Path) -> None:
     data = data_of(DRAWN, budget)
     data.setup("test")
     images = to_unit(data.splits["test"].__getitems__(torch.arange(12)).clean)
-    of = {"SAE": stacks["no noise"], "SDAE, ν = 0.25": stacks["ν = 0.25"]}
-    save(pictures.samples(of, images), docs / "images" / f"vincent2010-samples-{budget}.png")
+    compared = {"SAE": stacks["no noise"], "SDAE, ν = 0.25": stacks["ν = 0.25"]}
+    save(pictures.samples(compared, images), docs / "images" / f"vincent2010-samples-{budget}.png")
 
 
 def listed(text: str, known: Iterable[str], what: str) -> list[str]:

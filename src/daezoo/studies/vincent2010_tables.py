@@ -6,7 +6,7 @@ from statistics import mean
 
 from matplotlib.figure import Figure
 
-from daezoo.studies.markdown import Rows, grouped, spread, table
+from daezoo.studies.markdown import Rows, grouped, of, spread, table
 
 PUBLISHED = {
     "mnist": {"svm": 1.40, "sae": 1.40, "sdae": 1.28},
@@ -81,11 +81,6 @@ Samples from the codes of test images of basic down, each layer drawn from its B
 shown as means:
 ![Samples by top-down Bernoulli sampling, by both stacks](images/vincent2010-samples-{budget}.png)
 """
-
-
-def of(rows: Rows, **wanted: str) -> Rows:
-    """The rows that have these values."""
-    return [row for row in rows if wanted.items() <= row.items()]
 
 
 def picked(rows: Rows, width: int, **wanted: str) -> Rows:

@@ -33,8 +33,8 @@ from daezoo.zoo.entry import (
 )
 from daezoo.zoo.golden import golden
 from daezoo.zoo.loading import tensors_of, to_bytes
-from daezoo.zoo.measure import again, classification, measure
-from daezoo.zoo.tuned import Tuned, is_tuned, opened_run, read_tuned
+from daezoo.zoo.measure import again, classification, measure, opened
+from daezoo.zoo.tuned import Tuned, is_tuned, opened_tuned, read_tuned
 
 DATA_LICENCES = {
     "DigitsData": "Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak, UCI), as scikit-learn ships it: "
@@ -108,7 +108,7 @@ def export(
 
     command = _command(run, "fit")
     classifier = _classifier(tuning_run, tuned) if tuned else None
-    target = opened_run(tuning_run, root)
+    target = opened_tuned(tuned, root) if tuned else opened(str(run), root=root)
     metrics = measure(target, levels, known)
     if tuned:
         beside = {"not pretrained": tuned.summary["scratch"]["error"]} if "scratch" in tuned.summary else {}

@@ -10,12 +10,12 @@ from jsonargparse import Namespace
 from daezoo.checkpoint import rebuild
 from daezoo.corruption import Corruption
 from daezoo.data.base import SPLITS
-from daezoo.data.splits import rows_at_once, to_unit
+from daezoo.data.splits import to_unit
 from daezoo.evaluation.features import extract, numbered_classes
-from daezoo.evaluation.probe import PROTOCOL, Part, Probe, judge, linear_probe, protocol_of
+from daezoo.evaluation.probe import PROTOCOL, Part, Probe, judge, linear_probe, predicted, protocol_of
 from daezoo.evaluation.restoration import evaluate
 from daezoo.evaluation.target import Target, open_target
-from daezoo.hardware import describe, exact_float32
+from daezoo.hardware import describe
 from daezoo.hyperparameters import plain
 from daezoo.zoo.entry import LARGEST_TOLERANCE, Built, Metric
 
@@ -126,16 +126,11 @@ def classification(target: Target, baselines: dict[str, float]) -> Metric:
     )
 
 
-@torch.inference_mode()
-@exact_float32()
 def _error(target: Target) -> float:
     model, test = target.model, target.data.splits["test"]
-    known, wrong = torch.tensor(model.labels), 0
-    for rows in torch.arange(len(test)).split(rows_at_once(test[0].clean.numel(), 512)):
-        sample = test.__getitems__(rows)
-        logits = model.classify(to_unit(sample.clean.to(model.device))).cpu()
-        wrong += int((known[logits.argmax(1)] != sample.label).sum())
-    return wrong / len(test)
+    known = torch.tensor(model.labels, device=model.device)
+    found, labels = predicted(lambda x: known[model.classify(to_unit(x)).argmax(1)], test, model.device)
+    return int((found != labels).sum()) / len(test)
 
 
 def _tolerance(value: float, wanted: float) -> float:

@@ -59,11 +59,9 @@ def retrain(entry: Entry, runs: Path) -> Path:
         clear(begun_before, "summary.json")
     done = sorted(runs.glob(f"finetune-*/{entry.name}/summary.json"))
     place = ["--runs", str(runs), "--name", entry.name]
-    return (
-        done[0].parent
-        if done
-        else _run(entry.name, ["finetune", str(run), *words[3:], *place], checkout, runs, "finetune-*")
-    )
+    if done:
+        return done[0].parent
+    return _run(entry.name, ["finetune", str(run), *words[3:], *place], checkout, runs, "finetune-*")
 
 
 def _run(name: str, command: list[str], checkout: Path, runs: Path, where: str) -> Path:

@@ -80,5 +80,9 @@ def opened_run(run: Path, root: str | None = None) -> Target:
     """A run, or a fine-tuning, as `daezoo.zoo.measure.opened` opens it."""
     if not is_tuned(run):
         return opened(str(run), root=root)
-    tuned = read_tuned(run)
+    return opened_tuned(read_tuned(run), root)
+
+
+def opened_tuned(tuned: Tuned, root: str | None = None) -> Target:
+    """A fine-tuning that was read, likewise."""
     return opened(str(tuned.base), root=root)._replace(model=load_model(tuned.path, tuned.contents))
