@@ -71,8 +71,8 @@ def run(args: list[str]) -> None:
         args: The command line, without the command and the study.
     """
     parser = Parser(prog="daezoo reproduce patches", description="Filters of patches of photographs under noise.")
-    parser.add_argument("--hidden", type=int, default=100, help="Units.")
-    parser.add_argument("--epochs", type=int, default=40, help="Epochs.")
+    parser.add_argument("--hidden", type=int, default=144, help="Units.")
+    parser.add_argument("--epochs", type=int, default=100, help="Epochs.")
     parser.add_argument("--photographs", type=str | None, help="A folder of photographs instead of the shipped ones.")
     parser.add_argument("--configs", type=str, default="configs", help="The configurations of a checkout.")
     parser.add_argument("--docs", type=str, default="docs", help="Where studies/*.csv, images and results.md go.")
@@ -91,7 +91,7 @@ def run(args: list[str]) -> None:
         raise ValueError(f"{table} has rows of other options. Delete it, or pass --docs DIR.")
     shared: Sequence[str] = (
         *("--model.hidden", f"[{options.hidden}]", "--model.activation", "sigmoid", "--model.loss", "SquaredError"),
-        *("--model.optimizer.lr", "0.005", "--trainer.max_epochs", str(options.epochs), "--pictures", "false"),
+        *("--model.optimizer.lr", "0.02", "--trainer.max_epochs", str(options.epochs), "--pictures", "false"),
         *(("--data.photographs", options.photographs) if options.photographs else ()),
     )
     filters = {}
