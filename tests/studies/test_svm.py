@@ -48,10 +48,8 @@ def test_strengths_are_picked_by_validation_alone(monkeypatch):
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
 def test_the_last_fit_sees_all_training_samples(monkeypatch, kernel):
     whole = support_vectors(kernel, *PARTS)
-    monkeypatch.setattr(svm, "LARGEST", 20)
-    few = support_vectors(kernel, *PARTS)
+    few = support_vectors(kernel, *PARTS, largest=20)
     monkeypatch.setitem(svm.KERNELS, kernel, [(few["gamma"], few["C"])])
-    monkeypatch.setattr(svm, "LARGEST", 200)
     same = support_vectors(kernel, *PARTS)
     assert few["error"] == pytest.approx(same["error"], abs=0.01)
     assert few["valid_error"] == pytest.approx(same["valid_error"], abs=0.011)

@@ -142,6 +142,16 @@ def test_problems_are_of_the_published_sizes():
     assert PROBLEMS.keys() == PUBLISHED.keys() == RATIOS.keys()
 
 
+def test_fewer_samples_are_tuned_on_for_more_epochs():
+    def epochs(problem, budget):
+        return Trial(problem, "sdae", "classic", budget, "Masking 0.1", "plain", 3, 1000, 0).epochs()
+
+    assert epochs("basic", "full") == epochs("convex", "full") == (80, 25)
+    assert epochs("rect", "full") == (800, 250)
+    assert epochs("mnist", "full") == (40, 25)
+    assert epochs("mnist", "minutes") == epochs("basic", "minutes") == (20, 20)
+
+
 def test_run_folders_of_different_trials_are_different():
     grid = [
         Trial(problem, method, recipe, "full", noise, tuning, 3, 1000, 0)

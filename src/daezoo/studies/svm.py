@@ -11,8 +11,6 @@ from torch import Tensor
 
 from daezoo.evaluation.probe import Part, interval
 
-LARGEST = 10_000
-"""Training samples whose kernel matrix is held in memory; more are only used for the last fit."""
 AT_ONCE = 2_000
 KERNELS: dict[str, Sequence[tuple[float, float]]] = {
     "linear": [(0.0, c) for c in (0.1, 1.0, 10.0, 100.0)],
@@ -28,16 +26,17 @@ def _kernel(name: str, gamma: float) -> Callable[[Array, Array], Array]:
     return linear_kernel if name == "linear" else lambda a, b: rbf_kernel(a, b, gamma=gamma)
 
 
-def support_vectors(kernel: str, train: Part, valid: Part, test: Part) -> dict[str, Any]:
+def support_vectors(kernel: str, train: Part, valid: Part, test: Part, largest: int = 10_000) -> dict[str, Any]:
     """A support vector machine, one against one, its γ and C picked on the validation split.
 
-    Both are picked by fits to at most LARGEST training samples; what is measured, once, is a fit to all of them.
+    Both are picked by fits to the first `largest` training samples at most; what is measured, once, is a fit to all.
 
     Args:
         kernel: linear, or rbf: exp(−γ‖a − b‖²).
         train: Features (N, D) and labels.
         valid: Likewise.
         test: Likewise.
+        largest: Their kernel matrix is held in memory.
 
     Returns:
         `valid_error` and test `error` in [0, 1], `low` and `high` of its 95 % interval, `gamma`, `C`, `test` samples.
@@ -49,7 +48,7 @@ def support_vectors(kernel: str, train: Part, valid: Part, test: Part) -> dict[s
         return ((features - mean) / scale).numpy()
 
     held, labels = scaled(train.features), train.labels.numpy()
-    some, some_labels = held[:LARGEST], labels[:LARGEST]
+    some, some_labels = held[:largest], labels[:largest]
     found: list[tuple[float, float, float]] = []
     fitted: dict[tuple[float, float], Any] = {}
     for gamma in dict.fromkeys(gamma for gamma, _ in KERNELS[kernel]):
@@ -60,7 +59,7 @@ def support_vectors(kernel: str, train: Part, valid: Part, test: Part) -> dict[s
             found.append((float(np.mean(machine.predict(against) != valid.labels.numpy())), gamma, c))
             fitted = {(gamma, c): machine} if found[-1] == min(found) else fitted
     error, gamma, c = min(found)
-    if len(held) > LARGEST:
+    if len(held) > largest:
         machine = SVC(C=c, kernel=kernel, gamma=gamma or 1.0, cache_size=2000).fit(held, labels)
         error = float(np.mean(machine.predict(scaled(valid.features)) != valid.labels.numpy()))
         predict: Callable[[Array], Any] = machine.predict

@@ -135,12 +135,13 @@ class Budget:
         width: Units of a layer.
         passes: Samples that each layer sees; at least `epochs` epochs.
         epochs: Epochs of a layer at the least.
-        tuning: Epochs of fine-tuning at the most; half of them for more than 10,000 samples.
-        patience: Epochs without a better validation accuracy.
+        tuning: Epochs of fine-tuning of TUNED samples at the most; half as many for more, ten times as many for rect.
+        patience: Epochs of them without a better validation accuracy; ten times as many for rect.
         selects: Whether validation picks the noise from several; else it is the first, or the published one.
         sweeps: Whether rot is also learnt by stacks of other depths and widths.
         rows: Test samples that an SVM with a radial basis function sees.
         codes: Whether it also learns from codes.
+        picking: Training samples by which an SVM's γ and C are picked, at the most.
         methods: Those that are run unless others are asked for.
         recipes: Likewise.
     """
@@ -155,6 +156,7 @@ class Budget:
     sweeps: bool = False
     rows: int = 5_000
     codes: bool = False
+    picking: int = 10_000
     methods: tuple[str, ...] = METHODS
     recipes: tuple[str, ...] = ("classic", "modern")
 
@@ -168,11 +170,14 @@ BUDGETS = {
         5,
         20,
         20,
+        picking=4_000,
         methods=("sae", "sdae", "mlp", "svm"),
         recipes=("classic",),
     ),
     "full": Budget((50_000, 10_000, 50_000), USUAL["full"], 250_000, 15, 80, 25, True, True, 50_000, True),
 }
+TUNED = 10_000
+"""Training samples that the epochs of fine-tuning are counted for: an epoch of rect has a tenth of the steps."""
 SWEPT, WIDTHS = "rot", (250, 500, 2000)
 """The problem that is also learnt by stacks of fewer layers and of other widths."""
 DRAWN = "basic"
@@ -243,16 +248,22 @@ class Trial(NamedTuple):
         name = "-".join([*parts, str(self.width), self.budget, f"s{self.seed}"])
         return trained(configs, folder, "stacked", problem.data, name, self.seed, [*fit, *recipe.fit])
 
+    def epochs(self) -> tuple[int, int]:
+        """Epochs of fine-tuning at the most, and without a better validation accuracy."""
+        budget, problem = BUDGETS[self.budget], PROBLEMS[self.problem]
+        if problem.arguments(budget)["train"] > TUNED:
+            return budget.tuning // 2, budget.patience
+        rounds = max(1, TUNED // problem.sizes[0])
+        return budget.tuning * rounds, budget.patience * rounds
+
     def measure(self, configs: Path, folder: Path) -> dict[str, Any]:
         """Pretrain, fine-tune and measure, unless that is done: the row."""
-        budget = BUDGETS[self.budget]
         run = self.pretrained(configs, folder)
-        large = PROBLEMS[self.problem].arguments(budget)["train"] > 10_000
-        tuning = budget.tuning // 2 if large else budget.tuning
+        tuning, patience = self.epochs()
         scratch = self.method == "mlp"
         options = [
             *("--layers", str(self.depth), "--pretrained", str(not scratch), "--scratch", str(scratch)),
-            *("--max_epochs", str(tuning), "--patience", str(budget.patience)),
+            *("--max_epochs", str(tuning), "--patience", str(patience)),
             *RECIPES[self.recipe].tunings[self.tuning],
         ]
         name = "-".join([run.name, self.tuning, str(self.depth), *(["mlp"] if scratch else [])])
@@ -357,11 +368,11 @@ def machines(table: Path, problem: str, recipe: str | None, budget: str, configs
     labels = {name: classes_of(split) for name, split in data.splits.items()}
     for kernel, layer in missing:
         print(f"{problem}: SVM, {kernel}, {f'layer {layer} of {recipe}' if recipe else 'pixels'}", flush=True)
-        parts = [Part(codes[name][max(layer - 1, 0)], labels[name]) for name in SPLITS]
+        fit, valid, test = (Part(codes[name][max(layer - 1, 0)], labels[name]) for name in SPLITS)
         if kernel == "rbf":
-            parts[2] = Part(*(part[: limit.rows] for part in parts[2]))
+            test = Part(*(part[: limit.rows] for part in test))
         started = time.perf_counter()
-        found = support_vectors(kernel, *parts)
+        found = support_vectors(kernel, fit, valid, test, limit.picking)
         seconds = round(time.perf_counter() - started, 1)
         row = {**key(kernel, layer), **found, "seconds": seconds, "commit": runs.commit()}
         add_row(table, row, key(kernel, layer))
