@@ -106,7 +106,7 @@ RECIPES = {
         noises=("Masking 0.1", "Masking 0.25", "Masking 0.4"),
         tunings={
             "plain": (
-                *("--optimizer", "SGD", "--lr", "0.5", "--schedule", "constant", "--weight_decay", "0"),
+                *("--optimizer", "SGD", "--lr", "1.5", "--schedule", "constant", "--weight_decay", "0"),
                 *("--dropout", "0", "--label_smoothing", "0", "--corruption", "Clean"),
             )
         },
