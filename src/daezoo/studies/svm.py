@@ -36,7 +36,7 @@ def support_vectors(kernel: str, train: Part, valid: Part, test: Part, largest: 
         train: Features (N, D) and labels.
         valid: Likewise.
         test: Likewise.
-        largest: Their kernel matrix is held in memory.
+        largest: How many; their kernel matrix is held in memory.
 
     Returns:
         `valid_error` and test `error` in [0, 1], `low` and `high` of its 95 % interval, `gamma`, `C`, `test` samples.

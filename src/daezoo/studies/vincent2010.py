@@ -424,7 +424,7 @@ def run(args: list[str]) -> None:
                 machines(table, problem, recipe, budget, configs, folder)
         render(docs)
     if usual.sweeps and SWEPT in problems and "classic" in recipes:
-        for method in (method for method in ("sae", "sdae", "mlp") if method in methods):
+        for method in (one for one in methods if one in ("sae", "sdae", "mlp")):
             train(table, sweep(table, method, budget), configs, folder)
     if {"sae", "sdae"} <= set(methods) and "classic" in recipes and DRAWN in problems:
         draw(budget, configs, folder, docs)
