@@ -56,6 +56,15 @@ def test_the_last_fit_sees_all_training_samples(monkeypatch, kernel):
     assert whole["test"] == 300
 
 
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_samples_whose_kernel_matrix_would_be_huge_are_learnt_without_it(monkeypatch, kernel):
+    usual = support_vectors(kernel, *PARTS)
+    monkeypatch.setattr(svm, "HELD", 100)
+    found = support_vectors(kernel, *PARTS)
+    assert found["error"] == pytest.approx(usual["error"], abs=0.01)
+    assert (found["gamma"], found["C"]) == (usual["gamma"], usual["C"])
+
+
 def test_features_that_do_not_vary_are_no_error():
     flat = [Part(torch.ones(4, 3), torch.tensor([0, 1, 0, 1]))] * 3
     assert support_vectors("linear", *flat)["error"] == 0.5

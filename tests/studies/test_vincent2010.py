@@ -149,7 +149,7 @@ def test_fewer_samples_are_tuned_on_for_more_epochs():
     assert epochs("basic", "full") == epochs("convex", "full") == (80, 25)
     assert epochs("rect", "full") == (800, 250)
     assert epochs("mnist", "full") == (40, 25)
-    assert epochs("mnist", "minutes") == epochs("basic", "minutes") == (20, 20)
+    assert epochs("mnist", "minutes") == epochs("basic", "minutes") == (30, 30)
 
 
 def test_run_folders_of_different_trials_are_different():

@@ -12,6 +12,9 @@ from torch import Tensor
 from daezoo.evaluation.probe import Part, interval
 
 AT_ONCE = 2_000
+"""Test samples that are predicted at a time."""
+HELD = 10_000
+"""Samples whose kernel matrix is held in memory, at the most: 0.8 GB."""
 KERNELS: dict[str, Sequence[tuple[float, float]]] = {
     "linear": [(0.0, c) for c in (0.1, 1.0, 10.0, 100.0)],
     "rbf": [(gamma, c) for gamma in (0.5, 1.0, 2.0, 4.0) for c in (1.0, 10.0, 100.0)],
@@ -24,6 +27,17 @@ Array = NDArray[np.float32]
 
 def _kernel(name: str, gamma: float) -> Callable[[Array, Array], Array]:
     return linear_kernel if name == "linear" else lambda a, b: rbf_kernel(a, b, gamma=gamma)
+
+
+def _fitted(kernel: str, gamma: float, c: float, samples: Array, labels: NDArray[Any]) -> Callable[[Array], Any]:
+    """What a machine fitted to samples predicts: on their kernel matrix, which is far faster, unless it is huge."""
+    if len(samples) > HELD:
+        whole = SVC(C=c, kernel=kernel, gamma=gamma or 1.0, cache_size=2000).fit(samples, labels)
+        predict: Callable[[Array], Any] = whole.predict
+        return predict
+    measure = _kernel(kernel, gamma)
+    machine = SVC(C=c, kernel="precomputed", cache_size=1000).fit(measure(samples, samples), labels)
+    return lambda part: machine.predict(measure(part, samples))
 
 
 def support_vectors(kernel: str, train: Part, valid: Part, test: Part, largest: int = 10_000) -> dict[str, Any]:
@@ -50,25 +64,15 @@ def support_vectors(kernel: str, train: Part, valid: Part, test: Part, largest: 
     held, labels = scaled(train.features), train.labels.numpy()
     some, some_labels = held[:largest], labels[:largest]
     found: list[tuple[float, float, float]] = []
-    fitted: dict[tuple[float, float], Any] = {}
     for gamma in dict.fromkeys(gamma for gamma, _ in KERNELS[kernel]):
         measure = _kernel(kernel, gamma)
         gram, against = measure(some, some), measure(scaled(valid.features), some)
         for c in (c for one, c in KERNELS[kernel] if one == gamma):
             machine = SVC(C=c, kernel="precomputed", cache_size=1000).fit(gram, some_labels)
             found.append((float(np.mean(machine.predict(against) != valid.labels.numpy())), gamma, c))
-            fitted = {(gamma, c): machine} if found[-1] == min(found) else fitted
-    error, gamma, c = min(found)
-    if len(held) > largest:
-        machine = SVC(C=c, kernel=kernel, gamma=gamma or 1.0, cache_size=2000).fit(held, labels)
-        error = float(np.mean(machine.predict(scaled(valid.features)) != valid.labels.numpy()))
-        predict: Callable[[Array], Any] = machine.predict
-    else:
-        machine = fitted[gamma, c]
-
-        def predict(part: Array) -> Any:
-            return machine.predict(_kernel(kernel, gamma)(part, held))
-
+    _, gamma, c = min(found)
+    predict = _fitted(kernel, gamma, c, held, labels)
+    error = float(np.mean(predict(scaled(valid.features)) != valid.labels.numpy()))
     wrong = sum(
         int((predict(scaled(features)) != of.numpy()).sum())
         for features, of in zip(test.features.split(AT_ONCE), test.labels.split(AT_ONCE), strict=True)

@@ -23,7 +23,7 @@ PUBLISHED = {
 emphasis."""
 RATIOS = dict(zip(PUBLISHED, (0.25, 0.1, 0.25, 0.4, 0.25, 0.25, 0.1, 0.25, 0.1), strict=True))
 """ν of the published SDAE-3."""
-USUAL = {"smoke": 32, "minutes": 1000, "full": 1000}
+USUAL = {"smoke": 32, "minutes": 500, "full": 1000}
 """Units of a layer, by budget."""
 OTHERS = ("bg-img", "rot-bg-img", "rect-img")
 """Problems with other photographs than the published ones."""
