@@ -10,7 +10,18 @@ import pytest
 from conftest import CONFIGS
 from daezoo.studies import vincent2010
 from daezoo.studies.cells import add_row, rows_of
-from daezoo.studies.vincent2010 import BUDGETS, METHODS, PROBLEMS, RECIPES, Trial, listed, noises, sweep, trials
+from daezoo.studies.vincent2010 import (
+    BUDGETS,
+    METHODS,
+    PROBLEMS,
+    RECIPES,
+    Trial,
+    listed,
+    machines,
+    noises,
+    sweep,
+    trials,
+)
 from daezoo.studies.vincent2010_tables import PUBLISHED, RATIOS, ordering, picked, plot_depth, plot_noise, section
 from small_sets import mnist_of
 
@@ -79,6 +90,17 @@ def test_machines_see_pixels_and_the_codes_of_every_layer(daezoo_command, workpl
     assert found == pixels | codes | {("sdae", "classic", "Masking 0.1", "3", "32")}
     assert daezoo_command(*args)[0] == 0
     assert len(rows_of(TABLE)) == len(found)
+
+
+@pytest.mark.parametrize(("problem", "widths"), [("rot", [1000, 2000]), ("basic", [1000])])
+def test_machines_see_the_widest_stack_where_widths_are_compared(tmp_path, monkeypatch, problem, widths):
+    for noise in RECIPES["classic"].noises:
+        one = row(problem=problem, noise=noise, valid_error=0.1 + (noise != "Masking 0.25"))
+        add_row(tmp_path / "t.csv", one)
+    seen: list[Trial] = []
+    monkeypatch.setattr(vincent2010, "judged", lambda table, stack, *folders: seen.append(stack))
+    machines(tmp_path / "t.csv", problem, "classic", "full", CONFIGS, tmp_path)
+    assert [(one.noise, one.depth, one.width) for one in seen] == [("Masking 0.25", 3, width) for width in widths]
 
 
 def test_validation_picks_and_test_does_not():

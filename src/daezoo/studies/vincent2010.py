@@ -337,45 +337,45 @@ def data_of(problem: str, budget: str) -> DenoisingDataModule:
 def machines(table: Path, problem: str, recipe: str | None, budget: str, configs: Path, folder: Path) -> None:
     """Add what is missing of the rows of support vector machines: on pixels, or on the codes of a recipe's sdae.
 
-    The codes are of the noise that validation picks, for which sdae is trained if it is not yet.
+    The codes are of the noise that validation picks, for which sdae is trained if it is not yet. Where stacks of other
+    widths are learnt, those of the widest are judged too.
     """
     limit = BUDGETS[budget]
-    jobs = [(kernel, layer) for kernel in KERNELS for layer in (range(1, 4) if recipe else [0])]
-    if recipe and not limit.codes:
-        jobs = [job for job in jobs if job[0] == "linear"]
+    if recipe is None:
+        judged(table, Trial(problem, "", "", budget, "", "", 0, 784, 0), configs, folder)
+        return
+    wanted = {"problem": problem, "method": "sdae", "recipe": recipe, "budget": budget}
+    train(table, trials(table, **wanted, seeds=1), configs, folder)
+    noise = picked(rows_of(table), limit.width, **wanted)[0]["noise"]
+    for width in (limit.width, *([max(WIDTHS)] if limit.sweeps and problem == SWEPT else [])):
+        judged(table, Trial(problem, "", recipe, budget, noise, "", 3, width, 0), configs, folder)
 
-    chosen: list[Row] = []
-    if recipe:
-        wanted = {"problem": problem, "method": "sdae", "recipe": recipe, "budget": budget}
-        train(table, trials(table, **wanted, seeds=1), configs, folder)
-        chosen = picked(rows_of(table), limit.width, **wanted)
-    noise = chosen[0]["noise"] if chosen else ""
 
-    def key(kernel: str, layer: int) -> dict[str, str]:
-        width = limit.width if layer else 784
-        return Trial(problem, f"svm-{kernel}", recipe or "", budget, noise, "", layer, width, 0).key
-
-    missing = [job for job in jobs if not of(rows_of(table), **key(*job))]
+def judged(table: Path, stack: Trial, configs: Path, folder: Path) -> None:
+    """Add what is missing of the rows of support vector machines on each layer of a stack; on pixels if it has none."""
+    limit = BUDGETS[stack.budget]
+    kernels = KERNELS if limit.codes or not stack.depth else ["linear"]
+    layers = range(1, stack.depth + 1) if stack.depth else [0]
+    rows = [stack._replace(method=f"svm-{kernel}", depth=layer) for kernel in kernels for layer in layers]
+    missing = [row for row in rows if not of(rows_of(table), **row.key)]
     if not missing:
         return
-    data = data_of(problem, budget)
+    data = data_of(stack.problem, stack.budget)
     data.setup("test")
-    model = None
-    if recipe:
-        trial = Trial(problem, "sdae", recipe, budget, noise, "", 3, limit.width, 0)
-        model = load(trial.pretrained(configs, folder))
+    model = load(stack._replace(method="sdae").pretrained(configs, folder)) if stack.depth else None
     codes = {name: extract(model, split, torch.device("cpu")) for name, split in data.splits.items()}
     labels = {name: classes_of(split) for name, split in data.splits.items()}
-    for kernel, layer in missing:
-        print(f"{problem}: SVM, {kernel}, {f'layer {layer} of {recipe}' if recipe else 'pixels'}", flush=True)
-        fit, valid, test = (Part(codes[name][max(layer - 1, 0)], labels[name]) for name in SPLITS)
+    for row in missing:
+        kernel = row.method.removeprefix("svm-")
+        features = f"layer {row.depth} of {row.width} units, {row.recipe}" if row.depth else "pixels"
+        print(f"{row.problem}: SVM, {kernel}, {features}", flush=True)
+        fit, valid, test = (Part(codes[name][max(row.depth - 1, 0)], labels[name]) for name in SPLITS)
         if kernel == "rbf":
             test = Part(*(part[: limit.rows] for part in test))
         started = time.perf_counter()
         found = support_vectors(kernel, fit, valid, test, limit.picking)
         seconds = round(time.perf_counter() - started, 1)
-        row = {**key(kernel, layer), **found, "seconds": seconds, "commit": runs.commit()}
-        add_row(table, row, key(kernel, layer))
+        add_row(table, {**row.key, **found, "seconds": seconds, "commit": runs.commit()}, row.key)
 
 
 def run(args: list[str]) -> None:

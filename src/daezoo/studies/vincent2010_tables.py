@@ -67,7 +67,7 @@ MACHINES = """### {budget}: support vector machines
 
 {said} One against one, γ and C picked on the validation split among fits to at most 10,000 training samples; on pixels,
 and on the codes of each layer after pretraining alone. "rows" is how many test samples the machine with a radial basis
-function saw.
+function saw. Published for rot, linear: 43.47 on pixels, 10.00 on layer 3.
 """
 NOISE_PLOT = """
 ![Test error over the noise of pretraining](images/vincent2010-noise.png)
@@ -205,10 +205,12 @@ def machines(rows: Rows, budget: str) -> str:
     lines = []
     svm = [row for row in rows if row["method"].startswith("svm")]
     order = list(PUBLISHED)
-    groups = grouped(sorted(svm, key=lambda row: order.index(row["problem"])), "problem", "recipe", "noise", "depth")
-    for (problem, recipe, noise, layer), one in groups.items():
+    groups = grouped(
+        sorted(svm, key=lambda row: order.index(row["problem"])), "problem", "recipe", "noise", "width", "depth"
+    )
+    for (problem, recipe, noise, width, layer), one in groups.items():
         linear, rbf = of(one, method="svm-linear"), of(one, method="svm-rbf")
-        features = f"layer {layer}, {recipe}, {noise}" if recipe else "pixels"
+        features = f"layer {layer} of {width} units, {recipe}, {noise}" if recipe else "pixels"
         published = "" if recipe else f"{PUBLISHED[problem]['svm']:.2f}"
         rows_seen = rbf[0]["test"] if rbf else ""
         again = (
