@@ -10,7 +10,9 @@ from torch import Tensor
 
 from daezoo import corruption as module
 from daezoo.corruption import (
+    JPEG,
     BlockMasking,
+    Blur,
     Clean,
     Compose,
     Corruption,
@@ -18,8 +20,11 @@ from daezoo.corruption import (
     GaussianMasking,
     Masking,
     OneOf,
+    Poisson,
     SaltAndPepper,
+    Speckle,
 )
+from daezoo.randomness import SampleNoise
 from daezoo.schedule import Fixed, Progressive, Uniform
 
 CORRUPTIONS = [
@@ -34,8 +39,12 @@ CORRUPTIONS = [
     BlockMasking(Uniform(0.0, 1.0), size=9),
     Compose(Gaussian(0.5), Masking(0.3)),
     OneOf([SaltAndPepper(0.3), Gaussian(0.5), Clean()]),
+    Poisson(0.1),
+    Poisson(Uniform(0.0, 0.5)),
+    Speckle(0.3),
 ]
-LEVELLED = [Gaussian, Masking, SaltAndPepper, GaussianMasking, BlockMasking]
+OF_IMAGES = [Blur(1.2), Blur(Uniform(0.0, 2.0)), JPEG(30), JPEG(Uniform(10, 90)), Compose(Blur(1.2), Gaussian(0.1))]
+LEVELLED = [Gaussian, Masking, SaltAndPepper, GaussianMasking, BlockMasking, Poisson, Speckle]
 RATIOS = [Masking, SaltAndPepper, GaussianMasking, BlockMasking]
 
 
@@ -67,18 +76,31 @@ def assert_standard_normal(draws: Tensor) -> None:
 
 def test_every_corruption_of_the_module_is_in_the_list_of_these_tests():
     found = {kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Corruption)}
-    assert {type(corruption) for corruption in CORRUPTIONS} == found - {Corruption}
+    assert {type(corruption) for corruption in CORRUPTIONS + OF_IMAGES} == found - {Corruption}
+
+
+DRAWN = {
+    "dtype": st.sampled_from([torch.float32, torch.float64]),
+    "seed": st.integers(0, 2**63 - 1),
+    "progress": st.floats(0, 1),
+}
 
 
 @every_corruption
 @quick
-@given(
-    shape=st.lists(st.integers(1, 6), min_size=2, max_size=4),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
-    seed=st.integers(0, 2**63 - 1),
-    progress=st.floats(0, 1),
-)
+@given(shape=st.lists(st.integers(1, 6), min_size=2, max_size=4), **DRAWN)
 def test_laws_of_every_corruption(corruption, shape, dtype, seed, progress):
+    check_laws(corruption, shape, dtype, seed, progress)
+
+
+@pytest.mark.parametrize("corruption", OF_IMAGES, ids=name)
+@quick
+@given(channels=st.sampled_from([1, 3]), sides=st.lists(st.integers(1, 9), min_size=3, max_size=3), **DRAWN)
+def test_laws_of_every_corruption_of_images(corruption, channels, sides, dtype, seed, progress):
+    check_laws(corruption, [sides[0], channels, *sides[1:]], dtype, seed, progress)
+
+
+def check_laws(corruption, shape, dtype, seed, progress):
     clean = torch.rand(shape, generator=seeded(1), dtype=dtype) - 0.3
     before, global_state = clean.clone(), torch.get_rng_state()
 
@@ -112,6 +134,7 @@ def test_another_seed_gives_other_noise_and_no_generator_draws_from_torchs_own(c
     [
         *(kind().at(0.0) for kind in LEVELLED),
         *(kind(Uniform(0.0, 0.0)) for kind in LEVELLED),
+        Blur(0.0),
         Clean(),
         Compose(Gaussian(0.0), Masking(0.0)),
         OneOf([BlockMasking(0.0), GaussianMasking(0.0)]),
@@ -359,3 +382,85 @@ def test_a_level_of_another_type_is_an_error_without_the_type_checks_of_these_te
 def test_other_arguments_out_of_range_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_photons_have_the_mean_of_the_light_and_a_variance_of_the_gain_times_it():
+    clean = torch.tensor([0.0, 0.02, 0.5, 1.0]).repeat(1000, 500)
+    noisy, level, mask = Poisson(0.05)(clean, seeded())
+    assert torch.equal(level, torch.full((1000,), 0.05)) and mask.all()
+    torch.testing.assert_close(noisy / 0.05, (noisy / 0.05).round(), atol=1e-4, rtol=0)
+    assert not noisy[clean == 0].any()
+    for value in (0.02, 0.5, 1.0):
+        draws = noisy[clean == value].double()
+        assert_mean(draws, value, 0.05 * value)
+        # the fourth central moment of a Poisson number n of mean m is m + 3 m^2
+        rate = value / 0.05
+        assert_mean((draws - value) ** 2, 0.05 * value, 0.05**4 * (rate + 3 * rate**2 - rate**2))
+
+
+def test_light_below_zero_is_none():
+    assert torch.equal(Poisson(0.1)(torch.full((4, 5), -0.3), seeded()).noisy, torch.zeros(4, 5))
+
+
+@pytest.mark.parametrize("corruption", [Poisson(0.1), Poisson(Uniform(0.0, 0.5)), Blur(Uniform(0.0, 2.0))], ids=name)
+def test_a_samples_evaluation_noise_depends_on_no_other_sample(corruption):
+    clean = torch.rand(20, 1, 8, 8, generator=seeded())
+    whole = SampleNoise(0, "test", torch.arange(20))(corruption, clean)
+    alone = SampleNoise(0, "test", torch.tensor([13]))(corruption, clean[13:14])
+    assert torch.equal(whole.noisy[13], alone.noisy[0])
+
+
+def test_speckle_is_gaussian_noise_relative_to_the_element():
+    clean = torch.tensor([0.5, 2.0]).repeat(400, 500)
+    noisy = Speckle(0.3)(clean, seeded()).noisy
+    assert_standard_normal((noisy / clean - 1) / 0.3)
+
+
+def test_blur_is_a_normalised_gaussian_and_leaves_constants_alone():
+    point = torch.zeros(2, 1, 21, 21)
+    point[:, :, 10, 10] = 1
+    blurred = Blur(1.5)(point).noisy
+    place = torch.arange(-5.0, 6.0)  # three standard deviations, rounded up
+    bell = (-0.5 * (place / 1.5) ** 2).exp()
+    expected = torch.outer(bell, bell) / bell.sum() ** 2
+    torch.testing.assert_close(blurred[0, 0, 5:16, 5:16], expected, atol=1e-6, rtol=0)
+    assert torch.count_nonzero(blurred[0]) == 121
+    flat = torch.full((2, 3, 7, 9), 0.4)
+    torch.testing.assert_close(Blur(3.0)(flat).noisy, flat)
+
+
+def test_every_image_is_blurred_by_its_own_level():
+    images = torch.rand(6, 3, 16, 16, generator=seeded())
+    noisy, level, _ = Blur(Uniform(0.5, 2.0))(images, seeded(1))
+    for row in range(6):
+        alone = Blur(level[row].item())(images[row : row + 1]).noisy[0]
+        torch.testing.assert_close(noisy[row], alone, atol=2e-3, rtol=0)  # whose kernel ends at its own 3 sigma
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_gets_better_with_quality_and_is_of_8_bits(channels):
+    coarse = torch.rand(2, channels, 4, 4, generator=seeded())
+    images = torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bicubic").clamp(0, 1)
+    errors = [(JPEG(quality)(images).noisy - images).square().mean() for quality in (1, 10, 50, 95)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-3 < errors[0]
+    noisy, level, mask = JPEG(Uniform(10, 90))(images, seeded(1))
+    assert mask.all()
+    assert len(level.unique()) == 2
+    torch.testing.assert_close(noisy * 255, (noisy * 255).round(), atol=1e-3, rtol=0)
+    for row in range(2):
+        assert torch.equal(noisy[row], JPEG(round(level[row].item()))(images[row : row + 1]).noisy[0])
+
+
+@pytest.mark.parametrize("corruption", [Blur(1.0), JPEG(30)], ids=name)
+def test_corruptions_of_images_refuse_vectors(corruption):
+    with pytest.raises(ValueError, match=rf"{name(corruption)} is for images .* got samples of shape \(12,\)"):
+        corruption(torch.rand(4, 12))
+
+
+def test_jpeg_wants_one_or_three_channels_and_a_quality():
+    with pytest.raises(ValueError, match="one or three channels, got 2"):
+        JPEG(30)(torch.rand(1, 2, 8, 8))
+    for quality in (0, 101, Uniform(0.5, 50)):
+        with pytest.raises(ValueError, match=r"JPEG quality must lie in \[1, 100\]"):
+            JPEG(quality)

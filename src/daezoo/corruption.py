@@ -9,11 +9,17 @@ No corruption changes its input, keeps state, or rescales what survives (masking
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
+from math import ceil
 from typing import Any, ClassVar, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from daezoo.batch import Corrupted
 from daezoo.schedule import Fixed, Level
@@ -28,6 +34,7 @@ class Corruption(ABC):
     """
 
     level_name: ClassVar[str | None] = None
+    lowest: ClassVar[float] = 0.0
     highest: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
@@ -37,16 +44,16 @@ class Corruption(ABC):
             ValueError: If the level can leave its range.
         """
         if self.level_name is not None:
-            self._check(self.level_name, self.highest, int | float | Level)
+            self._check(self.level_name, self.highest, int | float | Level, self.lowest)
 
-    def _check(self, name: str, highest: float, kind: Any = int | float) -> None:
+    def _check(self, name: str, highest: float, kind: Any = int | float, lowest: float = 0.0) -> None:
         value = getattr(self, name)
         if not isinstance(value, kind):
             wanted = "a number or a Level" if Level in get_args(kind) else "a number"
             raise ValueError(f"{type(self).__name__} {name} must be {wanted}, got {value!r}.")
         low, high = value.bounds if isinstance(value, Level) else (value, value)
-        if not (0.0 <= low <= high <= highest) or high == float("inf"):
-            allowed = f"lie in [0, {highest:g}]" if highest < float("inf") else "be finite and at least 0"
+        if not (lowest <= low <= high <= highest) or high == float("inf"):
+            allowed = f"lie in [{lowest:g}, {highest:g}]" if highest < float("inf") else "be finite and at least 0"
             raise ValueError(f"{type(self).__name__} {name} must {allowed}, got {value}.")
 
     @property
@@ -260,6 +267,147 @@ class BlockMasking(Corruption):
         draw = draw.view(batch, *[1] * max(clean.ndim - 3, 0), *clean.shape[max(clean.ndim - 2, 1) :])
         mask = (draw < level).expand_as(clean)
         return Corrupted(clean.masked_fill(mask, 0.0), level.flatten(), mask)
+
+
+@dataclass(frozen=True)
+class Poisson(Corruption):
+    """Shot noise, of light that arrives in photons: x̃ = gain · n, n ~ Poisson(x / gain).
+
+    E[x̃] = x and Var[x̃] = gain · x. White, x = 1, is 1 / gain photons, which papers call the peak. Values below 0, which
+    no light has, count as 0. Every element counts as corrupted where gain > 0.
+
+    Args:
+        gain: Of one photon, in data units, >= 0.
+
+    Raises:
+        ValueError: If `gain` is negative or not finite.
+    """
+
+    gain: float | Level = 1 / 30
+    level_name: ClassVar[str] = "gain"
+    highest: ClassVar[float] = float("inf")
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Count the photons."""
+        level = self.draw_level(clean, generator, progress)
+        gain = level.to(clean.dtype)
+        rates = clean.clamp_min(0) / gain.clamp_min(1e-6)
+        # how many numbers a Poisson draw takes depends on its rate: with a generator of its own for each sample, no
+        # sample's noise depends on the others
+        seeds = torch.randint(2**62, (len(clean),), generator=generator, device=clean.device).tolist()
+        photons = clean.clone()
+        for row, seed in enumerate(seeds):
+            photons[row] = torch.poisson(rates[row], torch.Generator(clean.device).manual_seed(seed))
+        hit = (level > 0).expand_as(clean)
+        return Corrupted(torch.where(hit, gain * photons, clean), level.flatten(), hit)
+
+
+@dataclass(frozen=True)
+class Speckle(Corruption):
+    """Multiplicative Gaussian noise, as of coherent light: x̃ = x + σ x ε, ε ~ N(0, I).
+
+    Every element counts as corrupted where σ > 0. Nothing is clipped.
+
+    Args:
+        sigma: Standard deviation relative to the element, >= 0.
+
+    Raises:
+        ValueError: If `sigma` is negative or not finite.
+    """
+
+    sigma: float | Level = 0.2
+    level_name: ClassVar[str] = "sigma"
+    highest: ClassVar[float] = float("inf")
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Scale every element by a factor of its own."""
+        level = self.draw_level(clean, generator, progress)
+        noisy = clean * (1 + level.to(clean.dtype) * _normal(clean, generator))
+        return Corrupted(noisy, level.flatten(), (level > 0).expand_as(clean))
+
+
+def _images(corruption: Corruption, clean: Tensor) -> None:
+    if clean.ndim != 4:
+        raise ValueError(
+            f"{type(corruption).__name__} is for images (batch, C, H, W), got samples of shape "
+            f"{tuple(clean.shape[1:])}."
+        )
+
+
+@dataclass(frozen=True)
+class Blur(Corruption):
+    """A blurred image: convolution with a Gaussian, the edge's pixels repeated beyond it.
+
+    With noise, which makes it hard to undo: `Compose(Blur(1.6), Gaussian(0.01))`. Every element counts as corrupted
+    where σ > 0. It draws nothing but its level.
+
+    Args:
+        sigma: Standard deviation of the Gaussian in pixels, in [0, 100].
+
+    Raises:
+        ValueError: If `sigma` lies out of range, or the samples are no images.
+    """
+
+    sigma: float | Level = 1.6
+    level_name: ClassVar[str] = "sigma"
+    highest: ClassVar[float] = 100.0
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Blur every image by its own σ."""
+        _images(self, clean)
+        level = self.draw_level(clean, generator, progress)
+        batch, channels, height, width = clean.shape
+        assert self.level is not None
+        radius = ceil(3 * self.level.bounds[1])
+        sigma = level.to(clean.dtype).view(batch, 1).clamp_min(1e-3)
+        place = torch.arange(-radius, radius + 1, device=clean.device, dtype=clean.dtype)
+        kernel = torch.softmax(-0.5 * (place / sigma) ** 2, 1).repeat_interleave(channels, 0)[:, None]
+        rows = F.pad(clean.reshape(1, -1, height, width), [radius] * 4, mode="replicate")
+        once = F.conv2d(rows, kernel[..., None], groups=batch * channels)
+        twice = F.conv2d(once, kernel[..., None, :], groups=batch * channels).view_as(clean)
+        hit = (level > 0).expand_as(clean)
+        return Corrupted(torch.where(hit, twice, clean), level.flatten(), hit)
+
+
+def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """An image (H, W, C), as it comes back from a JPEG file."""
+    file = BytesIO()
+    Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "JPEG", quality=quality)
+    with Image.open(file) as opened:
+        return np.array(opened).reshape(image.shape)
+
+
+@dataclass(frozen=True)
+class JPEG(Corruption):
+    """An image that was saved as JPEG and opened again: clipped to [0, 1], rounded to 8 bits, compressed.
+
+    Every element counts as corrupted. It draws nothing but its level. The work is the CPU's.
+
+    Args:
+        quality: From 1, next to nothing left, to 100; as libjpeg counts. The level, but one that is better the higher.
+
+    Raises:
+        ValueError: If `quality` lies outside [1, 100], or the samples are no images of one or three channels.
+    """
+
+    quality: float | Level = 20.0
+    level_name: ClassVar[str] = "quality"
+    lowest: ClassVar[float] = 1.0
+    highest: ClassVar[float] = 100.0
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Compress every image with its own quality."""
+        _images(self, clean)
+        if clean.shape[1] not in (1, 3):
+            raise ValueError(f"JPEG is for images of one or three channels, got {clean.shape[1]}.")
+        level = self.draw_level(clean, generator, progress)
+        bytes_ = (255 * clean.clamp(0, 1)).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
+        qualities = level.flatten().round().int().tolist()
+        opened = [
+            torch.from_numpy(_compressed(image, quality)) for image, quality in zip(bytes_, qualities, strict=True)
+        ]
+        noisy = (torch.stack(opened).permute(0, 3, 1, 2).to(clean) / 255).contiguous()
+        return Corrupted(noisy, level.flatten(), torch.ones_like(clean, dtype=torch.bool))
 
 
 @dataclass(frozen=True)
