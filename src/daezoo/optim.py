@@ -3,10 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import inf
+from math import cos, inf, pi
+from typing import Literal
 
 import torch
 from torch import nn
+
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,8 @@ class Optimizer(ABC):
     Args:
         lr: Learning rate, > 0.
         weight_decay: >= 0; decoupled from the gradient for AdamW.
+        schedule: Whether the learning rate is constant, or falls to 0 along a half cosine: lr (1 + cos(π p)) / 2, where
+            p is the share of the training that is over.
 
     Raises:
         ValueError: If a number lies out of range.
@@ -23,6 +28,11 @@ class Optimizer(ABC):
 
     lr: float
     weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+
+    def rate(self, progress: float) -> float:
+        """The learning rate when this share of the training, in [0, 1], is over."""
+        return self.lr if self.schedule == "constant" else self.lr * (1 + cos(pi * progress)) / 2
 
     def __post_init__(self) -> None:
         if not (0 < self.lr < inf and 0 <= self.weight_decay < inf):
@@ -54,6 +64,7 @@ class SGD(Optimizer):
     Args:
         lr: Learning rate, > 0. Losses are summed over elements, as in the papers.
         weight_decay: >= 0.
+        schedule: Constant, or cosine.
         momentum: In [0, 1).
 
     Raises:

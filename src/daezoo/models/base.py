@@ -212,6 +212,11 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
 
     def check_trainer(self, trainer: L.Trainer) -> None:
         """Raise ValueError if this model cannot be trained as the trainer would."""
+        if self.optimizer.schedule != "constant" and trainer.max_steps < 0 and (trainer.max_epochs or 0) < 0:
+            raise ValueError(
+                f"A learning rate that falls ({self.optimizer.schedule}) needs an end of the training. Set max_epochs "
+                "or max_steps."
+            )
         for penalty in self.penalties:
             penalty.check(self)
 
@@ -222,9 +227,24 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
             self.compile_networks(self.compile_mode)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Check the target's range once, on the first batch of a run."""
+        """Check the target's range once, on the first batch of a run; set the learning rate, where it changes."""
         if self.trainer.global_step == 0 and batch_idx == 0:
             self.loss.check(batch.clean)
+        if self.optimizer.schedule != "constant":
+            rate = self.optimizer.rate(self.progress(batch_idx))
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = rate
+
+    def progress(self, batch_idx: int) -> float:
+        """The share of the training that is over when a batch begins, in [0, 1)."""
+        trainer = self.trainer
+        done = [0.0]
+        if trainer.max_steps > 0:
+            done.append(trainer.global_step / trainer.max_steps)
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            batches = trainer.num_training_batches
+            done.append((trainer.current_epoch + batch_idx / batches) / trainer.max_epochs)
+        return max(done)
 
     @property
     def loss_names(self) -> tuple[str, ...]:

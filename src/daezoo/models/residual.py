@@ -6,25 +6,28 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from daezoo.architectures import Architecture, ConvStack
 from daezoo.losses import Penalty, ReconstructionLoss
 from daezoo.models.base import DenoisingAutoencoder, identity
-from daezoo.networks.residual import NoisePredictor
+from daezoo.networks.residual import Condition
 from daezoo.optim import Optimizer
 
 TILE = 1024
-"""Side of the tiles in which large images are denoised, in pixels."""
+"""Side of the tiles in which large images are denoised, in pixels; a multiple of every network's stride."""
 
 
 class ResidualDAE(DenoisingAutoencoder):
-    """Predicts the noise and subtracts it: x̂ = x̃ − net(x̃), as DnCNN does (Zhang et al., 2017).
+    """Predicts the noise and subtracts it: x̂ = x̃ − net(x̃, level), as DnCNN does (Zhang et al., 2017).
 
     Under squared error this is the same objective as predicting the clean image. Untrained it is the identity.
     Fully convolutional: trained on patches, it denoises images of any size.
 
     Args:
         shape: Shape of one training image, (C, H, W); only C binds.
-        width: Channels of the hidden layers.
-        depth: Number of convolutions, >= 2.
+        network: The network; a ConvStack of 8 convolutions if None.
+        condition: How the network is told the noise level: not at all (none), by a map of it beside the image (map), or
+            by scaling and shifting its feature maps as an embedding of the level says (film), or one of sines and
+            cosines of it (sinusoidal).
         channels_last: Keep weights in channels-last memory order, which trains convolutions faster.
         loss: The reconstruction loss; its link must be the identity. Squared error if None.
         penalties: Terms added to it.
@@ -37,8 +40,8 @@ class ResidualDAE(DenoisingAutoencoder):
     def __init__(
         self,
         shape: Sequence[int],
-        width: int = 64,
-        depth: int = 8,
+        network: Architecture | None = None,
+        condition: Condition = "none",
         channels_last: bool = True,
         loss: ReconstructionLoss | None = None,
         penalties: Sequence[Penalty] | None = None,
@@ -53,7 +56,7 @@ class ResidualDAE(DenoisingAutoencoder):
         if len(self.shape) != 3:
             raise ValueError(f"ResidualDAE needs images (C, H, W), got samples of shape {self.shape}.")
         self.save_hyperparameters()
-        self.network = NoisePredictor(self.shape[0], width, depth)
+        self.network = (network or ConvStack()).build(self.shape[0], condition)
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
 
@@ -68,37 +71,57 @@ class ResidualDAE(DenoisingAutoencoder):
         self.check_values(x, clean)
 
     def encode(self, x: Tensor) -> Tensor:
-        """The last hidden feature map averaged over the image, (batch, width)."""
+        """The last hidden feature map averaged over the image, (batch, width); the noise level is 0."""
         self.check_shape(x, clean=True)
-        return self.network.features(x).mean((2, 3))
+        return self._features(x)
 
     def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:
-        """The code alone, after `after`; of samples that may be noisy."""
+        """The code alone, after `after`; of samples that may be noisy, as if they were not."""
         self.check_shape(x)
-        return [after(self.network.features(x).mean((2, 3)))]
+        return [after(self._features(x))]
+
+    def _features(self, x: Tensor) -> Tensor:
+        return self.network.features(x, x.new_zeros(len(x))).mean((2, 3))
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
-        """The denoised images x̃ − net(x̃), the same shape; `level` is ignored."""
+        """The denoised images x̃ − net(x̃, level), the same shape.
+
+        Args:
+            noisy: Noisy images, (batch, C, height, width), of any size.
+            level: Noise level, a number or (batch,); not needed, and ignored, if the condition is none.
+
+        Raises:
+            ValueError: If the shape does not fit, or a level is needed and none is given.
+        """
         self.check_shape(noisy)
-        return noisy - self.network(noisy)
+        if self.network.condition == "none":
+            return noisy - self.network(noisy)
+        if level is None:
+            raise ValueError(
+                f"This ResidualDAE is conditioned on the noise level ({self.network.condition}): pass it, "
+                "denoise(noisy, level), as a number or one for each image."
+            )
+        return noisy - self.network(noisy, torch.as_tensor(level, device=noisy.device).to(noisy).expand(len(noisy)))
 
     def denoise(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
         """The denoised images, in tiles where they are large: memory does not grow with their size.
 
-        A pixel depends on neighbours no further away than there are convolutions, so tiles that overlap by twice as
-        much give what the whole image would.
+        A pixel depends on no pixels further away than the network's reach, so tiles that overlap by twice as much give
+        what the whole image would.
 
         Args:
             noisy: Noisy images, (batch, C, height, width), of any size.
-            level: Ignored.
+            level: As for `forward`.
 
         Raises:
-            ValueError: If the shape does not fit the model.
+            ValueError: As for `forward`.
         """
         self.check_shape(noisy)
         if max(noisy.shape[2:]) <= TILE:
             return super().denoise(noisy, level)
-        denoised, halo = torch.empty_like(noisy, dtype=torch.float32), self.network.depth
+        denoised = torch.empty_like(noisy, dtype=torch.float32)
+        stride = self.network.stride  # tiles begin where the network's own grid does
+        halo = -(-self.network.reach // stride) * stride
         height, width = noisy.shape[2:]
         for top, left in product(range(0, height, TILE), range(0, width, TILE)):
             above, before = min(top, halo), min(left, halo)
@@ -109,5 +132,5 @@ class ResidualDAE(DenoisingAutoencoder):
         return denoised
 
     def filters(self) -> Tensor:
-        """The first layer's kernels, (width, C, 3, 3)."""
-        return self.network.get_parameter("hidden.0.weight").detach()
+        """The first layer's kernels, (filters, C, H, W)."""
+        return self.network.filters

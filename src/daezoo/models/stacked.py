@@ -137,6 +137,13 @@ class StackedDAE(DenoisingAutoencoder):
         layer = self.current_epoch // self.epochs_per_layer
         return layer if layer < self.depth else None
 
+    def progress(self, batch_idx: int) -> float:
+        """The share of the phase that is over when a batch begins, in [0, 1): every phase is a training of its own."""
+        layer, batches = self.active_layer, self.trainer.num_training_batches
+        first = (self.depth if layer is None else layer) * self.epochs_per_layer
+        epochs = self.end_to_end_epochs if layer is None else self.epochs_per_layer
+        return (self.current_epoch - first + batch_idx / batches) / epochs
+
     def encode(self, x: Tensor) -> Tensor:
         """The code of the whole stack for samples (batch, *shape): (batch, hidden[-1])."""
         self.check_shape(x, clean=True)
