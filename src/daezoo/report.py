@@ -43,6 +43,26 @@ def print_restoration(metrics: Mapping[str, float], model: str, samples: int, co
     print(PROTOCOL)
 
 
+def print_pictures(results: Sequence[Mapping[str, Any]], name: str, protocol: str) -> None:
+    """Print the scores of whole pictures at several noise levels, with that of the noisy input, and the protocol.
+
+    Args:
+        results: As `daezoo evaluate --protocol … --json` prints them.
+        name: Of the model.
+        protocol: In words.
+    """
+    for result in results:
+        table = Table(title=f"{name}, sigma {result['sigma']:g}/255", title_justify="left")
+        table.add_column("")
+        for column in ("psnr", "ssim", "psnr_float"):
+            table.add_column(column, justify="right")
+        rows = {**result["pictures"], "mean": result["mean"], "mean, noisy input": result["noisy_input"]}
+        for picture, scores in rows.items():
+            table.add_row(picture, f"{scores['psnr']:.2f}", f"{scores['ssim']:.4f}", f"{scores['psnr_float']:.2f}")
+        Console().print(table)
+    print(protocol)
+
+
 def probe_protocol(result: Mapping[str, Any]) -> str:
     """The protocol of a probe, with the strengths that were picked; of a result as `judge` returns it."""
     names = ", ".join(dict.fromkeys(layer["protocol"] for layer in result["layers"]))

@@ -119,7 +119,12 @@ def read_picture(file: Path, color: bool, least: int) -> Tensor:
 
 
 def read_pictures(folder: Path, color: bool, least: int, option: str = "root") -> list[Tensor]:
-    """All pictures of a folder and its subfolders, in the order of their paths, as `read_picture` reads them.
+    """The pictures of `pictures_of`, without their names."""
+    return list(pictures_of(folder, color, least, option).values())
+
+
+def pictures_of(folder: Path, color: bool, least: int, option: str = "root") -> dict[str, Tensor]:
+    """All pictures of a folder and its subfolders by path in it, in the order of paths, as `read_picture` reads them.
 
     Args:
         folder: Where.
@@ -136,7 +141,7 @@ def read_pictures(folder: Path, color: bool, least: int, option: str = "root") -
     found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not found:
         raise ValueError(f"The folder {folder} has no pictures ({', '.join(sorted(SUFFIXES))}).")
-    return [read_picture(file, color, least) for file in found]
+    return {file.relative_to(folder).as_posix(): read_picture(file, color, least) for file in found}
 
 
 def photographs(root: str | None, least: int) -> list[Tensor]:

@@ -1,10 +1,24 @@
 """`daezoo evaluate`: reconstruction error of a run or a checkpoint."""
 
+from dataclasses import asdict
+from typing import Literal
+
+import torch
+from jsonargparse import Namespace
+from torch import Tensor
+
+from daezoo.checkpoint import load_model
 from daezoo.corruption import Corruption
+from daezoo.data import ImagesData
+from daezoo.data.pictures import pictures_of
+from daezoo.evaluation import kair
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
-from daezoo.evaluation.target import open_target, parse, target_parser
+from daezoo.evaluation.target import on_device, open_target, parse, target_parser
 from daezoo.files import to_json
-from daezoo.report import print_restoration
+from daezoo.hardware import exact_float32
+from daezoo.models import ResidualDAE
+from daezoo.report import print_pictures, print_restoration
+from daezoo.zoo import loading
 
 
 def run(args: list[str]) -> None:
@@ -13,13 +27,27 @@ def run(args: list[str]) -> None:
     Args:
         args: The command line, without the command.
     """
-    parser = target_parser("evaluate", "Reconstruction error on the test split.")
+    parser = target_parser("evaluate", "Reconstruction error on the test split, or of whole pictures.")
     parser.add_subclass_arguments(
         Corruption, "corruption", required=False, help="Another corruption than the trained one."
     )
     parser.add_argument("--level", type=float | None, help="Another noise level: sigma or ratio.")
+    parser.add_argument(
+        "--protocol",
+        type=Literal["kair-gray-v1", "kair-color-v1"] | None,
+        help="Restore all pictures of --data images --data.root DIR, as the published denoisers are compared.",
+    )
+    parser.add_argument("--sigma", type=str | None, help="Noise levels of the protocol, of values in 0..255: 15,25,50.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
     options = parse(parser, args)
+    if options.protocol is None and options.sigma is None:
+        on_the_test_split(options)
+    else:
+        on_pictures(options)
+
+
+def on_the_test_split(options: Namespace) -> None:
+    """Evaluate on the test split."""
     target = open_target(options)
     model, data = target.model, target.data
     corruption = options.corruption or data.evaluation_corruption
@@ -38,3 +66,68 @@ def run(args: list[str]) -> None:
         print(to_json(described | metrics))
     else:
         print_restoration(metrics, type(model).__name__, len(data.splits["test"]), corruption)
+
+
+@torch.inference_mode()
+@exact_float32()
+def on_pictures(options: Namespace) -> None:
+    """Evaluate on whole pictures, by a protocol.
+
+    Raises:
+        ValueError: If options are lacking, or the model restores no pictures of any size.
+    """
+    sigmas = levels(options.sigma)
+    if options.protocol is None:
+        raise ValueError("--sigma is for --protocol kair-gray-v1 or kair-color-v1; for the test split, say --level.")
+    if options.corruption is not None or options.level is not None:
+        raise ValueError(f"{options.protocol} has its own noise: leave --corruption and --level out, and pass --sigma.")
+    if not isinstance(options.data, ImagesData) or options.data.root is None:
+        raise ValueError(f"{options.protocol} is for pictures: pass --data images --data.root DIR.")
+    path, checkpoint = loading.open_target(options.target, options.source)
+    model = on_device(load_model(path, checkpoint), options.device)
+    colors = 1 if options.protocol == kair.PROTOCOLS[1] else 3
+    if not isinstance(model, ResidualDAE) or model.shape[0] != colors:
+        raise ValueError(
+            f"{options.protocol} is for models of pictures of any size with {colors} channels (ResidualDAE), got "
+            f"{options.target}, a {type(model).__name__} of samples of shape {model.shape}."
+        )
+    pictures = pictures_of(options.data.folder, colors == 3, 1)
+
+    def denoise(noisy: Tensor, sigma: float) -> Tensor:
+        return model.denoise(noisy.to(model.device), sigma)
+
+    results = []
+    for sigma in sigmas:
+        noisy, restored = kair.judge(lambda noisy, _: noisy, pictures, sigma), kair.judge(denoise, pictures, sigma)
+        results.append(
+            {
+                "sigma": sigma,
+                "mean": kair.means(restored.values()),
+                "noisy_input": kair.means(noisy.values()),
+                "pictures": {name: asdict(scores) for name, scores in restored.items()},
+            }
+        )
+    said = kair.PROTOCOL.format(name=options.protocol)
+    if options.json:
+        print(
+            to_json({"target": options.target, "data": str(options.data.folder), "protocol": said, "results": results})
+        )
+    else:
+        print_pictures(results, options.target, said)
+
+
+def levels(text: str | None) -> list[float]:
+    """The noise levels in a list with commas.
+
+    Raises:
+        ValueError: If one is no number from 0 to 255, or there are none.
+    """
+    try:
+        found = [float(part) for part in (text or "").split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 <= sigma <= 255 for sigma in found):
+        raise ValueError(
+            f"--sigma takes noise levels from 0 to 255, with commas between, such as 15,25,50; got {text!r}."
+        )
+    return found
