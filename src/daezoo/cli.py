@@ -29,6 +29,7 @@ daezoo COMMAND --help lists a command's options.
 LIGHTNING = ("fit", "validate", "test", "predict")
 OWN = {
     "evaluate": "daezoo.evaluation.command",
+    "denoise": "daezoo.restoring",
     "finetune": "daezoo.finetuning",
     "noise-grid": "daezoo.evaluation.noise_grid_command",
     "probe": "daezoo.evaluation.probe_command",

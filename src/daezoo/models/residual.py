@@ -1,6 +1,6 @@
 """The residual-prediction denoising autoencoder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import torch
@@ -116,20 +116,28 @@ class ResidualDAE(DenoisingAutoencoder):
         Raises:
             ValueError: As for `forward`.
         """
-        self.check_shape(noisy)
-        if max(noisy.shape[2:]) <= TILE:
-            return super().denoise(noisy, level)
         denoised = torch.empty_like(noisy, dtype=torch.float32)
+        for place, tile in self.tiles(noisy, level):
+            denoised[place] = tile
+        return denoised
+
+    def tiles(self, noisy: Tensor, level: Tensor | float | None = None) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+        """The denoised tiles of images, one after the other, and where they belong: for a progress bar.
+
+        Args:
+            noisy: As for `denoise`.
+            level: As for `denoise`.
+        """
+        self.check_shape(noisy)
+        height, width = noisy.shape[2:]
         stride = self.network.stride  # tiles begin where the network's own grid does
         halo = -(-self.network.reach // stride) * stride
-        height, width = noisy.shape[2:]
         for top, left in product(range(0, height, TILE), range(0, width, TILE)):
             above, before = min(top, halo), min(left, halo)
-            tile = noisy[:, :, top - above : top + TILE + halo, left - before : left + TILE + halo]
-            place = denoised[:, :, top : top + TILE, left : left + TILE]
+            rows, columns = slice(top, min(top + TILE, height)), slice(left, min(left + TILE, width))
+            tile = noisy[:, :, top - above : rows.stop + halo, left - before : columns.stop + halo]
             inner = super().denoise(tile, level)[:, :, above:, before:]
-            place.copy_(inner[:, :, : place.shape[2], : place.shape[3]])
-        return denoised
+            yield (slice(None), slice(None), rows, columns), inner[:, :, : rows.stop - top, : columns.stop - left]
 
     def filters(self) -> Tensor:
         """The first layer's kernels, (filters, C, H, W)."""

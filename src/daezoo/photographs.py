@@ -1,0 +1,201 @@
+"""Picture files as they are in use: 8 and 16 bits, grey and colour, with transparency and colour profile."""
+
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import png
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from daezoo.files import write_atomically
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+"""What is read and written, by suffix."""
+QUALITY = 95
+"""Of JPEG and WebP files that are written."""
+
+
+class Photograph(NamedTuple):
+    """A picture.
+
+    Attributes:
+        pixels: float32 (H, W, C) in [0, 1], C = 1 or 3, turned as its EXIF data says.
+        alpha: Transparency, float32 (H, W) in [0, 1]; None if there is none.
+        bits: 8 or 16, of a sample in the file.
+        profile: The ICC colour profile; None if there is none.
+        exif: EXIF data, without the orientation, which is undone; empty if there is none.
+    """
+
+    pixels: NDArray[np.float32]
+    alpha: NDArray[np.float32] | None = None
+    bits: int = 8
+    profile: bytes | None = None
+    exif: bytes = b""
+
+
+def check_format(file: Path) -> str:
+    """The format that a file's suffix names.
+
+    Raises:
+        ValueError: If it is none that is known.
+    """
+    if file.suffix.lower() not in FORMATS:
+        raise ValueError(f"{file} is of no known format: the name must end with {', '.join(FORMATS)}.")
+    return FORMATS[file.suffix.lower()]
+
+
+def read(file: Path) -> Photograph:
+    """Read a picture.
+
+    Palettes become colours, CMYK becomes RGB without its profile.
+
+    Raises:
+        ValueError: If it is broken, of a format that is not known, or of values whose range is not known.
+    """
+    check_format(file)
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as opened:  # a warning, and then the error
+            profile = opened.info.get("icc_profile") if opened.mode != "CMYK" else None
+            if _has_wide_colors(opened):
+                samples, bits, exif = _wide_samples(file, opened.format), 16, b""
+                samples = _turned(samples, opened.getexif().get(0x0112, 1))
+            else:
+                image = ImageOps.exif_transpose(opened)
+                samples, bits = _samples(image)
+                exif = image.getexif().tobytes() if len(image.getexif()) else b""
+    except (OSError, ValueError, SyntaxError, png.Error, tifffile.TiffFileError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file} is broken or no picture: {error}") from error
+    values = samples.astype(np.float32) / np.float32(2**bits - 1)
+    colors = 1 if values.shape[2] < 3 else 3
+    alpha = values[:, :, colors] if values.shape[2] > colors else None
+    return Photograph(values[:, :, :colors], alpha, bits, profile, exif)
+
+
+def _has_wide_colors(opened: Image.Image) -> bool:
+    """Whether samples have 16 bits, of which Pillow would keep 8: all but grey pictures without transparency."""
+    return not opened.mode.startswith("I") and any(";16" in str(tile[3]) for tile in getattr(opened, "tile", ()))
+
+
+def _wide_samples(file: Path, kind: str | None) -> NDArray[Any]:
+    if kind == "TIFF":
+        samples = tifffile.imread(file)
+    else:
+        with open(file, "rb") as opened:
+            width, height, rows, _ = png.Reader(file=opened).read()
+            samples = np.vstack([np.asarray(row, np.uint16) for row in rows]).reshape(height, width, -1)
+    if samples.dtype != np.uint16 or samples.ndim != 3 or samples.shape[2] not in (2, 3, 4):
+        raise ValueError(f"its samples are {samples.dtype} of shape {samples.shape}, which is not known")
+    return samples
+
+
+def _turned(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Samples (H, W, C) as an EXIF orientation wants them seen."""
+    if orientation in (5, 6, 7, 8):
+        samples = samples.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    return samples[:, ::-1] if orientation in (2, 3, 6, 7) else samples
+
+
+def _samples(image: Image.Image) -> tuple[NDArray[Any], int]:
+    """The samples (H, W, C), alpha last, and their bits."""
+    if image.mode.startswith("I"):
+        samples = np.asarray(image)
+        if samples.min() < 0 or samples.max() > 65535:
+            raise ValueError("its values have 32 bits, whose range is not known; save it with 8 or 16")
+        return samples[:, :, None], 16
+    if image.mode == "F":
+        raise ValueError("its values have 32 bits, whose range is not known; save it with 8 or 16")
+    transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+    grey = image.mode in ("1", "L", "LA", "La")
+    samples = np.asarray(image.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB")))
+    return samples.reshape(*samples.shape[:2], -1), 8
+
+
+def check_writable(picture: Photograph, file: Path) -> None:
+    """Raise ValueError if a format cannot hold a picture's transparency or its 16 bits."""
+    kind = check_format(file)
+    if picture.alpha is not None and kind == "JPEG":
+        raise ValueError(
+            f"{file} cannot be written: JPEG has no transparency, which the picture has. Write PNG or WebP."
+        )
+    if picture.bits == 16 and picture.alpha is not None and picture.pixels.shape[2] == 1 and kind == "TIFF":
+        raise ValueError(f"{file} cannot be written: grey TIFF of 16 bits has no transparency that is read. Write PNG.")
+    if picture.bits == 16 and kind in ("JPEG", "WEBP"):
+        raise ValueError(f"{file} cannot be written: {kind} has 8 bits, the picture has 16. Write PNG or TIFF.")
+
+
+def write(picture: Photograph, file: Path) -> None:
+    """Write a picture in the format that the file's name says, whole or not at all; values are clipped to [0, 1].
+
+    Raises:
+        ValueError: If the format cannot hold it.
+        OSError: If the file cannot be written.
+    """
+    check_writable(picture, file)
+    kind = FORMATS[file.suffix.lower()]
+    parts = [picture.pixels, *([] if picture.alpha is None else [picture.alpha[:, :, None]])]
+    highest = 2**picture.bits - 1
+    samples = np.concatenate(parts, 2).clip(0, 1) * np.float32(highest)
+    whole: NDArray[Any] = np.rint(samples).astype(np.uint16 if picture.bits == 16 else np.uint8)
+    writer: Callable[[IO[bytes]], None]
+    if picture.bits == 16 and whole.shape[2] > 1:
+        wide = _write_wide_tiff if kind == "TIFF" else _write_wide_png
+
+        def writer(to: IO[bytes]) -> None:
+            wide(whole, picture.profile, to)
+    else:
+        image = Image.fromarray(whole[:, :, 0] if whole.shape[2] == 1 else whole)
+        options: dict[str, Any] = {"icc_profile": picture.profile} if picture.profile else {}
+        if picture.exif and kind != "TIFF":
+            options["exif"] = picture.exif
+        if kind in ("JPEG", "WEBP"):
+            options["quality"] = QUALITY
+
+        def writer(to: IO[bytes]) -> None:
+            image.save(to, kind, **options)
+
+    write_atomically(file, writer)
+
+
+def _write_wide_tiff(samples: NDArray[np.uint16], profile: bytes | None, to: IO[bytes]) -> None:
+    grey = samples.shape[2] < 3
+    extra = ["unassalpha"] if samples.shape[2] in (2, 4) else None
+    tifffile.imwrite(
+        to,
+        samples,
+        photometric="minisblack" if grey else "rgb",
+        extrasamples=extra,
+        planarconfig="contig",
+        iccprofile=profile,
+        metadata=None,
+    )
+
+
+def _write_wide_png(samples: NDArray[np.uint16], profile: bytes | None, to: IO[bytes]) -> None:
+    height, width, channels = samples.shape
+    file = BytesIO()
+    png.Writer(width, height, greyscale=channels < 3, alpha=channels in (2, 4), bitdepth=16).write(
+        file, samples.reshape(height, -1)
+    )
+    data = file.getvalue()
+    if profile:  # right after the header, where the format wants it
+        body = b"iCCP" + b"ICC\0\0" + zlib.compress(profile)
+        header = 8 + 25
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        data = data[:header] + chunk + data[header:]
+    to.write(data)
