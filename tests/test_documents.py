@@ -14,7 +14,7 @@ from conftest import ROOT
 
 SMALL = {
     "stacked": "--model.epochs_per_layer 1 --model.end_to_end_epochs 0 --model.hidden [8,8,8]",
-    "residual": "--trainer.max_epochs 1 --model.width 4 --model.depth 2",
+    "residual": "--trainer.max_epochs 1 --model.network.width 4 --model.network.depth 2",
 }
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from daezoo.architectures import ConvStack
 from daezoo.checkpoint import rebuild
 from daezoo.corruption import Compose, Gaussian, Masking, OneOf
 from daezoo.hyperparameters import plain
@@ -14,7 +15,7 @@ from daezoo.schedule import Uniform
 
 BUILDERS = {
     "conv": lambda: ConvDAE([1, 8, 8], (4, 8), code=3, loss=CrossEntropy(2.0, 0.5), optimizer=AdamW(0.02, 0.1)),
-    "residual": lambda: ResidualDAE((1, 8, 8), width=4, depth=3, channels_last=False, loss=Charbonnier(epsilon=0.1)),
+    "residual": lambda: ResidualDAE((1, 8, 8), ConvStack(4, 3), channels_last=False, loss=Charbonnier(epsilon=0.1)),
     "stacked": lambda: StackedDAE(
         torch.Size([1, 8, 8]),
         hidden=(6, 5, 4),

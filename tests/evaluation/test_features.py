@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from conftest import build, whole
+from daezoo.architectures import ConvStack
 from daezoo.corruption import Clean, Compose, Gaussian, Masking
 from daezoo.data import ArraysData
 from daezoo.evaluation import features
@@ -16,7 +17,7 @@ SMALL = {
     "vanilla": {"hidden": [16]},
     "stacked": {"hidden": [16, 12, 8]},
     "conv": {"channels": [4, 6], "code": 8, "kernel": 3},
-    "residual": {"width": 6, "depth": 3},
+    "residual": {"network": ConvStack(6, 3)},
 }
 
 

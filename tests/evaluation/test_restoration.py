@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from conftest import build, fit_arguments
+from daezoo.architectures import ConvStack
 from daezoo.corruption import Clean, Gaussian
 from daezoo.evaluation.restoration import evaluate
 
 
 def test_errors_and_baselines_equal_those_worked_out_sample_by_sample():
-    model, data = build("residual", width=4, depth=2)
+    model, data = build("residual", network=ConvStack(4, 2))
     torch.nn.init.normal_(model.network.last.weight, std=0.1, generator=torch.Generator().manual_seed(0))
     batches = list(data.evaluation_batches("test", Gaussian(0.3)))
     mean = data.splits["train"].mean()

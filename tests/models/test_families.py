@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from conftest import build, fit_arguments
+from daezoo.architectures import ConvStack, UNet
 from daezoo.corruption import Masking
 from daezoo.data import DigitsData
 from daezoo.losses import Contractive, CrossEntropy, KLSparsity, L1Sparsity, SquaredError
@@ -44,7 +45,7 @@ def test_fully_connected_families_take_vectors(family):
 
 
 def test_an_untrained_residual_model_is_the_identity_on_images_of_any_size():
-    model = ResidualDAE([3, 8, 8], width=4, depth=3)
+    model = ResidualDAE([3, 8, 8], ConvStack(width=4, depth=3))
     for size in ((8, 8), (5, 31)):
         images = torch.rand(2, 3, *size)
         assert torch.equal(model.denoise(images), images)
@@ -53,17 +54,38 @@ def test_an_untrained_residual_model_is_the_identity_on_images_of_any_size():
         model.denoise(torch.rand(2, 1, 8, 8))
 
 
-def test_a_large_image_is_denoised_in_tiles_as_it_would_be_whole(monkeypatch):
-    model = ResidualDAE([3, 8, 8], width=4, depth=5)
+@pytest.mark.parametrize(
+    ("network", "condition"),
+    [
+        (ConvStack(4, 5), "none"),
+        (ConvStack(4, 4, norm=True, shuffle=2), "map"),
+        (UNet((4, 6, 8), 1), "film"),
+    ],
+    ids=["stack", "shuffled", "u-net"],
+)
+def test_a_large_image_is_denoised_in_tiles_as_it_would_be_whole(monkeypatch, network, condition):
+    torch.manual_seed(0)
+    model = ResidualDAE([3, 8, 8], network, condition).eval()
     torch.nn.init.normal_(model.network.last.weight)
-    images = torch.rand(2, 3, 37, 70)
-    whole = model.denoise(images)
-    seen: list[tuple[int, ...]] = []
-    model.network.register_forward_pre_hook(lambda _, arguments: seen.append(tuple(arguments[0].shape[2:])))
-    monkeypatch.setattr(residual, "TILE", 16)
-    torch.testing.assert_close(model.denoise(images), whole, atol=1e-5, rtol=0)
+    images, level = torch.rand(2, 3, 37, 70), torch.tensor([0.1, 0.4])
+    with torch.inference_mode():
+        whole = model.denoise(images, level)
+        seen: list[tuple[int, ...]] = []
+        model.network.register_forward_pre_hook(lambda _, arguments: seen.append(tuple(arguments[0].shape[2:])))
+        monkeypatch.setattr(residual, "TILE", 16)
+        torch.testing.assert_close(model.denoise(images, level), whole, atol=1e-5, rtol=0)
+    assert (whole - images).abs().max() > 0.1
     assert len(seen) == 3 * 5
-    assert max(max(shape) for shape in seen) == 16 + 2 * 5
+    assert max(max(shape) for shape in seen) <= 16 + 2 * (model.network.reach + model.network.stride)
+
+
+def test_a_model_that_is_told_the_noise_level_asks_for_it():
+    model = ResidualDAE([1, 8, 8], condition="map").eval()
+    with pytest.raises(ValueError, match=r"is conditioned on the noise level \(map\): pass it"):
+        model.denoise(IMAGES)
+    assert torch.equal(model.denoise(IMAGES, 0.1), IMAGES)
+    assert torch.equal(model.denoise(IMAGES, torch.full((5,), 0.1)), IMAGES)
+    assert model.encode(IMAGES).shape == (5, 64)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

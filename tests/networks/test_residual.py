@@ -1,60 +1,150 @@
+from math import log10
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from daezoo.networks.residual import NoisePredictor
+from daezoo.networks.residual import Condition, ConvStack, NoisePredictor, UNet
+
+BUILDS = {
+    "stack": lambda colors, condition: ConvStack(colors, condition, 6, 4),
+    "stack with batch norm": lambda colors, condition: ConvStack(colors, condition, 6, 4, True),
+    "shuffled stack": lambda colors, condition: ConvStack(colors, condition, 6, 3, False, 2),
+    "u-net": lambda colors, condition: UNet(colors, condition, (4, 6, 8), 1),
+    "u-net of one scale": lambda colors, condition: UNet(colors, condition, (4,), 2),
+}
+CONDITIONS: tuple[Condition, ...] = ("none", "map", "film", "sinusoidal")
+every_build = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
+every_condition = pytest.mark.parametrize("condition", CONDITIONS)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 7), (32, 33)], ids=str)
-@pytest.mark.parametrize(("colors", "depth"), [(1, 2), (3, 4)])
-def test_an_untrained_network_predicts_no_noise_in_images_of_any_size(colors, depth, size):
-    network = NoisePredictor(colors, width=6, depth=depth)
-    images = 100 * torch.randn(3, colors, *size)
-    assert torch.equal(network(images), torch.zeros_like(images))
-    assert network.features(images).shape == (3, 6, *size)
-    assert network.features(images).any()
-
-
-def test_prediction_is_a_chain_of_convolutions_with_relu_between():
+def stirred(network: NoisePredictor) -> NoisePredictor:
+    """The network with no layer left at zero, in eval mode."""
     torch.manual_seed(0)
-    network = NoisePredictor(2, width=5, depth=4)
-    nn.init.normal_(network.last.weight)
-    nn.init.normal_(network.last.bias)
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    return network.eval()
+
+
+@every_condition
+@every_build
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (32, 33)], ids=str)
+def test_an_untrained_network_predicts_no_noise_in_images_of_any_size(build, condition, size):
+    network = build(3, condition).eval()
+    images, level = 100 * torch.randn(2, 3, *size), torch.tensor([0.1, 0.2])
+    assert torch.equal(network(images, level), torch.zeros_like(images))
+    assert network.features(images, level).any()
+    assert stirred(network)(images, level).shape == images.shape
+
+
+@every_condition
+@every_build
+def test_a_network_sees_the_noise_level_of_each_image_where_it_is_conditioned_on_it(build, condition):
+    network, image = stirred(build(1, condition)), torch.rand(1, 1, 8, 8)
+    images = image.expand(3, -1, -1, -1)
+    low, high, again = network(images, torch.tensor([0.1, 0.3, 0.1]))
+    torch.testing.assert_close(low, again)
+    assert torch.allclose(low, high) == (condition == "none")
+    torch.testing.assert_close(network(images, torch.full((3,), 0.3))[0], high)
+
+
+@every_condition
+@every_build
+def test_every_parameter_gets_a_gradient(build, condition):
+    network = stirred(build(1, condition)).train()
+    network(torch.rand(2, 1, 16, 16), torch.tensor([0.1, 0.3])).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
+
+
+@every_build
+def test_a_pixel_is_denoised_from_its_neighbourhood_within_the_reach_only(build):
+    network = stirred(build(1, "none")).double()
+    side = -(-(2 * network.reach + 5) // network.stride) * network.stride
+    image = torch.randn(1, 1, side, side, dtype=torch.float64, requires_grad=True)
+    network(image)[0, 0, side // 2, side // 2].backward()
+    assert image.grad is not None
+    touched = image.grad[0, 0].nonzero() - side // 2
+    assert 0 < touched.abs().max() <= network.reach
+    assert touched.abs().max() >= 0.75 * network.reach - network.stride  # not much further than needed
+
+
+def test_a_stack_is_a_chain_of_convolutions_with_relu_between():
+    network = stirred(ConvStack(2, "none", 5, 4))
     images = torch.randn(3, 2, 9, 7)
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     assert len(convolutions) == 4
-
     hidden = images
     for layer in convolutions[:-1]:
         hidden = F.relu(F.conv2d(hidden, layer.weight, layer.bias, padding=1))
     torch.testing.assert_close(network.features(images), hidden)
     expected = F.conv2d(hidden, network.last.weight, network.last.bias, padding=1)
     torch.testing.assert_close(network(images), expected)
-    assert network(images).min() < 0 < network(images).max()
 
 
-def test_a_pixel_is_denoised_from_its_neighbourhood_of_the_depth_only():
-    torch.manual_seed(0)
-    network = NoisePredictor(1, width=8, depth=3)
-    nn.init.normal_(network.last.weight)
-    image = torch.randn(1, 1, 15, 15)
-    touched = image.clone()
-    touched[..., 7, 7] += 1
-    changed = (network(image) != network(touched))[0, 0].nonzero()
-    assert changed.min() == 7 - 3
-    assert changed.max() == 7 + 3
+def test_dncnn_and_ffdnet_and_drunet_have_the_published_parameters():
+    def size(network: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    assert size(ConvStack(1, "none", 64, 17, norm=True)) == pytest.approx(556_000, rel=0.01)
+    assert size(ConvStack(1, "map", 64, 15, norm=True, shuffle=2)) == pytest.approx(485_000, rel=0.02)
+    assert log10(size(UNet(1, "map", (64, 128, 256, 512), 4))) == pytest.approx(log10(32.6e6), abs=0.01)
+
+
+def test_shuffled_is_the_stack_on_four_quarters_of_the_image():
+    network, image = stirred(ConvStack(1, "none", 5, 3, shuffle=2)), torch.rand(1, 1, 6, 8)
+    parts = torch.stack([image[0, 0, row::2, column::2] for row in (0, 1) for column in (0, 1)])[None]
+    hidden = parts
+    for layer in network.hidden:
+        hidden = F.relu(layer(hidden, None))
+    noise = network.last(hidden)[0]
+    for number, part in enumerate(noise):
+        row, column = divmod(number, 2)
+        torch.testing.assert_close(network(image)[0, 0, row::2, column::2], part)
+
+
+def test_a_map_is_one_more_channel_of_the_noise_level():
+    network = stirred(ConvStack(1, "map", 5, 3))
+    images, level = torch.rand(2, 1, 6, 8), torch.tensor([0.1, 0.7])
+    seen = []
+    network.hidden[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network(images, level)
+    assert torch.equal(seen[0][:, :1], images)
+    assert torch.equal(seen[0][:, 1], level[:, None, None].expand(2, 6, 8))
+
+
+@every_build
+def test_filters_are_those_on_the_image(build):
+    plain, mapped = build(3, "none"), build(3, "map")
+    side = 3 * getattr(plain, "shuffle", 1)
+    for network in (plain, mapped):
+        assert network.filters.shape[1:] == (3, side, side)
+
+
+def test_a_filter_of_a_shuffled_stack_is_what_it_sees_of_the_image():
+    network = stirred(ConvStack(1, "none", 4, 2, shuffle=2))
+    first = network.hidden[0].convolution
+    nn.init.zeros_(first.bias)
+    image = torch.rand(1, 1, 6, 6)
+    seen = first(F.pixel_unshuffle(image, 2))[0, :, 1, 1]
+    torch.testing.assert_close(seen, (network.filters * image[0]).sum((1, 2, 3)))
 
 
 def test_hidden_layers_start_at_the_scale_that_keeps_the_signals_size_through_relu():
     torch.manual_seed(0)
-    network = NoisePredictor(1, width=64, depth=6)
-    features = network.features(torch.randn(4, 1, 24, 24))
+    features = ConvStack(1, "none", 64, 6).features(torch.randn(4, 1, 24, 24))
     # Kaiming: E h² stays at about 1 at every depth; zero padding and finite width leave some play.
     assert 0.3 < features.square().mean().item() < 3
 
 
-@pytest.mark.parametrize(("width", "depth"), [(4, 1), (0, 3)])
-def test_a_network_without_hidden_layer_or_width_is_an_error(width, depth):
-    with pytest.raises(ValueError, match=f"got depth={depth}, width={width}"):
-        NoisePredictor(1, width, depth)
+@pytest.mark.parametrize("numbers", [(4, 1), (0, 3), (4, 3, False, 0)])
+def test_a_stack_without_hidden_layer_or_width_is_an_error(numbers):
+    with pytest.raises(ValueError, match="needs depth >= 2, width >= 1 and shuffle >= 1, got depth="):
+        ConvStack(1, "none", *numbers)
+
+
+@pytest.mark.parametrize("numbers", [((),), ((4, 0),), ((4, 8), 0)])
+def test_a_u_net_without_scales_or_width_is_an_error(numbers):
+    with pytest.raises(ValueError, match="A U-Net needs one scale or more"):
+        UNet(1, "none", *numbers)
