@@ -181,9 +181,7 @@ def run(args: list[str]) -> None:
             failed += 1
             print(f"{error}", file=sys.stderr)
     if failed:
-        raise ValueError(
-            f"{failed} of {len(pairs)} pictures could not be denoised; the others are in {options.output}."
-        )
+        raise ValueError(f"{failed} of {len(pairs)} pictures were not denoised; the others are in {options.output}.")
 
 
 def one(model: ResidualDAE, read: Path, written: Path, sigma: str | None) -> None:
