@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from daezoo.augmentation import ColorJitter, Crop, Flip
+from daezoo.augmentation import ColorJitter, Crop, Flip, Turn
 
-AUGMENTATIONS = [Crop(2), Flip(0.5), ColorJitter(0.9, 0.9, 0.9)]
+AUGMENTATIONS = [Crop(2), Flip(0.5), Turn(), ColorJitter(0.9, 0.9, 0.9)]
 every_augmentation = pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=lambda kind: type(kind).__name__)
 
 
@@ -41,7 +41,7 @@ def test_every_sample_draws_its_own_parameters(augmentation):
     image = torch.rand(1, 3, 6, 6, generator=seeded())
     augmented = augmentation(image.expand(50, -1, -1, -1), seeded(1))
     different = len(augmented.flatten(1).unique(dim=0))
-    assert different == 2 if isinstance(augmentation, Flip) else different > 15
+    assert different == {Flip: 2, Turn: 8}.get(type(augmentation), different) and (different in (2, 8) or different > 15)
     assert not torch.equal(augmented, augmentation(image.expand(50, -1, -1, -1), seeded(2)))
 
 
@@ -116,3 +116,19 @@ def test_saturation_does_nothing_to_images_of_one_channel():
 def test_arguments_out_of_range_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_turn_makes_each_symmetry_of_the_square_equally_often():
+    image = torch.rand(1, 3, 5, 5, generator=seeded())
+    turned = Turn()(image.expand(4000, -1, -1, -1), seeded(1))
+    symmetries = torch.cat([torch.rot90(one, k, (2, 3)) for one in (image, image.flip(3)) for k in range(4)])
+    counts = torch.stack([(turned == one).flatten(1).all(1).sum() for one in symmetries])
+    assert counts.sum() == 4000
+    assert (counts - 500).abs().max() < 105  # five standard errors of √(4000 · 1/8 · 7/8)
+
+
+def test_turn_keeps_the_shape_of_images_that_are_not_square():
+    image = torch.rand(1, 1, 2, 3, generator=seeded())
+    turned = Turn()(image.expand(100, -1, -1, -1), seeded(1)).unique(dim=0)
+    wanted = torch.cat([image, image.flip(3), image.flip(2), image.flip(2, 3)]).unique(dim=0)
+    assert torch.equal(turned, wanted)

@@ -79,6 +79,21 @@ class Flip(Augmentation):
 
 
 @dataclass(frozen=True)
+class Turn(Augmentation):
+    """One of the eight symmetries of the square for each image: quarter turns, with or without a flip.
+
+    Images that are not square are flipped, and turned by half a turn, but not by a quarter.
+    """
+
+    def __call__(self, clean: Images, generator: torch.Generator | None = None) -> Images:
+        """Turn every image by its own draw."""
+        coins = torch.rand(3, len(clean), 1, 1, 1, generator=generator, device=clean.device) < 0.5
+        turned = torch.where(coins[0], clean.flip(-1), clean)
+        turned = torch.where(coins[1], turned.flip(-2), turned)
+        return torch.where(coins[2], turned.mT, turned) if clean.shape[-1] == clean.shape[-2] else turned
+
+
+@dataclass(frozen=True)
 class ColorJitter(Augmentation):
     """Random brightness, contrast and saturation; the result is clipped to [0, 1].
 

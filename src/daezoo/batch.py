@@ -33,11 +33,13 @@ class Sample(NamedTuple):
         clean: (batch, *dims); uint8 in 0..255 or floating point in [0, 1].
         label: (batch,) int64; -1 where there is none.
         index: (batch,) int64, the sample's place in its split.
+        noisy: Shaped as `clean`, where the data comes with noisy samples of its own; else None.
     """
 
     clean: Tensor
     label: Tensor
     index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
+    noisy: Tensor | None = None
 
 
 class Batch(NamedTuple):

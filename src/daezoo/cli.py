@@ -15,10 +15,13 @@ commands:
   validate   run the validation split through a checkpoint: --ckpt_path FILE
   test       run the test split through a checkpoint: --ckpt_path FILE
   predict    denoise the test split with a checkpoint, into denoised.npz beside it: --ckpt_path FILE
-  evaluate   reconstruction error of a run or checkpoint: RUN_OR_CKPT [--corruption NAME] [--level X] [--json]
+  evaluate   reconstruction error of a run or checkpoint: RUN_OR_CKPT [--corruption NAME] [--level X] [--json];
+             of whole pictures: --protocol kair-gray-v1 --sigma 15,25,50 --data images --data.root DIR
   probe      linear probe of an encoder beside its baselines: RUN_OR_CKPT [--data NAME] [--layer last|all|K] [--json]
   finetune   train an encoder and a classifier end to end: RUN_OR_CKPT [--data NAME] [--labels-per-class N] [--json]
   noise-grid noise trained with against noise tested with, as table, CSV and heat maps: RUN_OR_DIR…
+  denoise    a picture, or a folder of them: MODEL INPUT OUTPUT [--sigma auto|25] [--force]
+  inpaint    fill the holes of a picture: MODEL INPUT MASK OUTPUT [--force]
   reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]; patches;
              vincent2010 [--problems …] [--methods …] [--recipe classic|modern] [--budget smoke|minutes|full]
   zoo        pretrained models: list, info, download, verify, export, publish, import, prune, retrain
@@ -31,6 +34,7 @@ OWN = {
     "evaluate": "daezoo.evaluation.command",
     "denoise": "daezoo.restoring",
     "finetune": "daezoo.finetuning",
+    "inpaint": "daezoo.inpainting",
     "noise-grid": "daezoo.evaluation.noise_grid_command",
     "probe": "daezoo.evaluation.probe_command",
     "report": "daezoo.html_report",

@@ -121,6 +121,23 @@ class Clean(Corruption):
 
 
 @dataclass(frozen=True)
+class Recorded(Corruption):
+    """Noise that the data brings along: see `daezoo.data.PairsData`. No level is known; it counts as 0."""
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Not to be drawn.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("Recorded noise cannot be drawn: it comes with the data, of --data pairs. Take another noise.")
+
+    def between(self, clean: Samples, noisy: Samples) -> Corrupted:
+        """The noise between clean samples and their noisy counterparts, (batch, *dims)."""
+        return Corrupted(noisy, self.draw_level(clean, None, 1.0).flatten(), noisy != clean)
+
+
+@dataclass(frozen=True)
 class Gaussian(Corruption):
     """Additive Gaussian noise: x̃ = x + σ ε, ε ~ N(0, I).
 

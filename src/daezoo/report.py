@@ -44,7 +44,7 @@ def print_restoration(metrics: Mapping[str, float], model: str, samples: int, co
 
 
 def print_pictures(results: Sequence[Mapping[str, Any]], name: str, protocol: str) -> None:
-    """Print the scores of whole pictures at several noise levels, with that of the noisy input, and the protocol.
+    """Print the scores of whole pictures at several noise levels, with those of the baselines, and the protocol.
 
     Args:
         results: As `daezoo evaluate --protocol … --json` prints them.
@@ -56,7 +56,8 @@ def print_pictures(results: Sequence[Mapping[str, Any]], name: str, protocol: st
         table.add_column("")
         for column in ("psnr", "ssim", "psnr_float"):
             table.add_column(column, justify="right")
-        rows = {**result["pictures"], "mean": result["mean"], "mean, noisy input": result["noisy_input"]}
+        beside = {f"mean, {name}": scores for name, scores in result["baselines"].items()}
+        rows = {**result["pictures"], "mean": result["mean"], **beside}
         for picture, scores in rows.items():
             table.add_row(picture, f"{scores['psnr']:.2f}", f"{scores['ssim']:.4f}", f"{scores['psnr_float']:.2f}")
         Console().print(table)

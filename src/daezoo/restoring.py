@@ -1,12 +1,15 @@
 """`daezoo denoise`: pictures in, denoised pictures out."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from jsonargparse import Namespace
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
@@ -151,8 +154,7 @@ def run(args: list[str]) -> None:
     Raises:
         ValueError: If something does not fit, or a picture could not be denoised; the others are.
     """
-    parser = Parser(prog="daezoo denoise", description="Denoise a picture, or all pictures of a folder.")
-    parser.add_argument("target", type=str, help="A zoo name, a run folder, or a checkpoint: of a residual model.")
+    parser = command("denoise", "Denoise a picture, or all pictures of a folder.")
     parser.add_argument("input", type=str, help="A picture (PNG, JPEG, TIFF, WebP), or a folder of them.")
     parser.add_argument("output", type=str, help="The picture to write, or a folder.")
     parser.add_argument(
@@ -160,17 +162,10 @@ def run(args: list[str]) -> None:
         type=str | None,
         help="Noise level, of values in 0..255, for models that are told it; auto estimates it.",
     )
-    parser.add_argument("--force", action="store_true", help="Write over what is there.")
-    parser.add_argument("--source", type=str | None, help="Where to look for a zoo name, as for daezoo zoo.")
-    parser.add_argument(
-        "--device", type=str, default="cuda" if torch.cuda.is_available() else "cpu", help="Where to run."
-    )
     options = parser.parse_args(args)
     check_sigma(options.sigma)
     pairs = jobs(Path(options.input), Path(options.output), options.force)
-    path, checkpoint = loading.open_target(options.target, options.source)
-    model = on_device(suited(options.target, load_model(path, checkpoint)), options.device)
-    assert isinstance(model, ResidualDAE)
+    model, _ = opened(options)
     failed = 0
     for read, written in pairs:
         try:
@@ -189,11 +184,38 @@ def one(model: ResidualDAE, read: Path, written: Path, sigma: str | None) -> Non
     picture = photographs.read(read)
     photographs.check_writable(picture, written)
     level = level_of(model, picture, sigma)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(read.name, total=tiles_of(model, picture))
-        restored = denoised(model, picture, level, lambda: progress.advance(task))
+    with progress_of(model, picture, read.name) as done:
+        restored = denoised(model, picture, level, done)
     written.parent.mkdir(parents=True, exist_ok=True)
     photographs.write(restored, written)
     estimated = ", estimated" if level is not None and sigma in (None, "auto") else ""
     print(f"{written}: sigma {255 * level:.1f}/255{estimated}" if level is not None else f"{written}")
+
+
+def command(name: str, description: str) -> Parser:
+    """A parser with what all commands take that restore pictures."""
+    parser = Parser(prog=f"daezoo {name}", description=description)
+    parser.add_argument("target", type=str, help="A zoo name, a run folder, or a checkpoint: of a residual model.")
+    parser.add_argument("--force", action="store_true", help="Write over what is there.")
+    parser.add_argument("--source", type=str | None, help="Where to look for a zoo name, as for daezoo zoo.")
+    parser.add_argument(
+        "--device", type=str, default="cuda" if torch.cuda.is_available() else "cpu", help="Where to run."
+    )
+    return parser
+
+
+def opened(options: Namespace) -> tuple[ResidualDAE, dict[str, Any]]:
+    """The model that parsed options ask for, and its checkpoint."""
+    path, checkpoint = loading.open_target(options.target, options.source)
+    model = on_device(suited(options.target, load_model(path, checkpoint)), options.device)
+    assert isinstance(model, ResidualDAE)
+    return model, checkpoint
+
+
+@contextmanager
+def progress_of(model: ResidualDAE, picture: Photograph, name: str) -> Iterator[Callable[[], None]]:
+    """A bar over the tiles of a picture, where a terminal shows it: what to call after every tile."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(name, total=tiles_of(model, picture))
+        yield lambda: progress.advance(task)

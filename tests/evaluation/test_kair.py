@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.signal import convolve2d
 
 from conftest import CONFIGS
-from daezoo.evaluation import kair
+from daezoo.evaluation import baselines, kair
 from daezoo.models import ResidualDAE
 
 
@@ -113,11 +113,11 @@ def test_the_command_gives_every_picture_and_the_mean_at_every_level(daezoo_comm
         for name in ("psnr", "ssim", "psnr_float"):
             values = [scores[name] for scores in result["pictures"].values()]
             assert result["mean"][name] == pytest.approx(sum(values) / 2)
-    noise = [result["noisy_input"]["psnr_float"] for result in found["results"]]
+    noise = [result["baselines"]["noisy input"]["psnr_float"] for result in found["results"]]
     assert noise == pytest.approx([20 * log10(255 / sigma) for sigma in (15, 25, 50)], abs=0.5)
-    status, out, _ = daezoo_command(*args, "--sigma", "25")
+    status, out, _ = daezoo_command(*args, "--sigma", "25", "--baselines")
     assert status == 0
-    assert "mean, noisy input" in out and "RandomState(0)" in out
+    assert all(f"mean, {name}" in out for name in baselines.METHODS) and "RandomState(0)" in out
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_the_command_gives_every_picture_and_the_mean_at_every_level(daezoo_comm
         ({"--sigma": None}, "--sigma takes noise levels from 0 to 255"),
         ({"--sigma": "15,x"}, "--sigma takes noise levels"),
         ({"--sigma": "256"}, "--sigma takes noise levels"),
-        ({"--protocol": None}, "--sigma is for --protocol kair-gray-v1"),
+        ({"--protocol": None}, "--sigma and --baselines are for --protocol kair-gray-v1"),
         ({"--protocol": "kair-color-v1"}, "models of pictures of any size with 3 channels"),
         ({"--data": None, "--data.root": None}, "pass --data images --data.root DIR"),
         ({"--data.root": "nowhere"}, "There is no folder nowhere"),

@@ -191,6 +191,7 @@ def test_short_names_are_those_of_the_configurations():
         "images": "ImagesData",
         "mnist": "MNISTData",
         "mnist_variations": "MNISTVariationsData",
+        "pairs": "PairsData",
         "patches": "PatchesData",
         "shapes": "ShapesData",
         "shards": "ShardsData",

@@ -7,6 +7,7 @@ from daezoo.data.digits import DigitsData
 from daezoo.data.images import ImagesData
 from daezoo.data.mnist import FashionMNISTData, MNISTData
 from daezoo.data.mnist_variations import MNISTVariationsData
+from daezoo.data.pairs import PairsData
 from daezoo.data.patches import PatchesData
 from daezoo.data.shapes import ShapesData
 from daezoo.data.shards import ShardsData
@@ -20,6 +21,7 @@ __all__ = [
     "ImagesData",
     "MNISTData",
     "MNISTVariationsData",
+    "PairsData",
     "PatchesData",
     "ShapesData",
     "ShardsData",

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from daezoo.augmentation import Augmentation
 from daezoo.batch import Batch, Noise, Sample
-from daezoo.corruption import Corruption, Masking
+from daezoo.corruption import Corruption, Masking, Recorded
 from daezoo.data.splits import Split, to_unit
 from daezoo.data.whitening import whiten
 from daezoo.hyperparameters import PlainHyperparameters
@@ -79,6 +79,11 @@ class EvaluationOrder(Sampler[Tensor]):
 
 def _identity(sample: Any) -> Any:
     return sample
+
+
+def _together(batch: Sample) -> Tensor:
+    """The clean samples in [0, 1], followed in their channels by the recorded noisy ones, if there are any."""
+    return to_unit(batch.clean if batch.noisy is None else torch.cat([batch.clean, batch.noisy], 1))
 
 
 class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
@@ -242,10 +247,10 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
             # until the step runs, total_batch_idx still holds the number of the batch before
             counter = trainer.fit_loop.epoch_loop.total_batch_idx + 1
             noise = StepNoise(self.seed, counter, trainer.global_rank, trainer.world_size, self._progress(counter))
-            clean = to_unit(batch.clean)
+            images = _together(batch)
             for number, augment in enumerate(self.augmentation):
-                clean = noise.augment(augment, clean, f"augmentation{number}")
-            return self._corrupt(batch, clean, self.corruption, noise)
+                images = noise.augment(augment, images, f"augmentation{number}")
+            return self._corrupt(batch, images, self.corruption, noise)
         if not (trainer.validating or trainer.sanity_checking) or trainer.state.fn != "fit":
             return self.evaluation_batch(batch, "test" if trainer.testing or trainer.predicting else "valid")
         # the noisy validation set never changes: draw it once per fit
@@ -268,8 +273,12 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         return min(1.0, max(done))
 
     @staticmethod
-    def _corrupt(batch: Sample, clean: Tensor, corruption: Corruption, noise: Noise) -> Batch:
-        noisy, level, mask = noise(corruption, clean, "input")
+    def _corrupt(batch: Sample, images: Tensor, corruption: Corruption, noise: Noise) -> Batch:
+        clean, *recorded = images.chunk(1 if batch.noisy is None else 2, 1)
+        if recorded and isinstance(corruption, Recorded):
+            noisy, level, mask = corruption.between(clean, *recorded)
+        else:
+            noisy, level, mask = noise(corruption, clean, "input")
         return Batch(noisy, clean, level, mask, batch.label, batch.index, noise)
 
     def evaluation_batch(self, batch: Sample, split: str, corruption: Corruption | None = None) -> Batch:
@@ -281,7 +290,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
             corruption: Another corruption than the configured one.
         """
         noise = SampleNoise(self.split_seed, split, batch.index)
-        return self._corrupt(batch, to_unit(batch.clean), corruption or self.evaluation_corruption, noise)
+        return self._corrupt(batch, _together(batch), corruption or self.evaluation_corruption, noise)
 
     def evaluation_batches(self, split: str, corruption: Corruption | None = None) -> Iterator[Batch]:
         """The noisy batches of a split, without a trainer: a loop over a loader would see clean samples only.

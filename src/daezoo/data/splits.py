@@ -43,7 +43,7 @@ class Split(Dataset[Sample], ABC):
 
     def __getitem__(self, row: int) -> Sample:
         """One sample, without the batch dimension."""
-        return Sample(*(part[0] for part in self.__getitems__(torch.tensor([row]))))
+        return Sample(*(part if part is None else part[0] for part in self.__getitems__(torch.tensor([row]))))
 
 
 class InMemory(Split):

@@ -11,7 +11,7 @@ from daezoo.checkpoint import load_model
 from daezoo.corruption import Corruption
 from daezoo.data import ImagesData
 from daezoo.data.pictures import pictures_of
-from daezoo.evaluation import kair
+from daezoo.evaluation import baselines, kair
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
 from daezoo.evaluation.target import on_device, open_target, parse, target_parser
 from daezoo.files import to_json
@@ -38,9 +38,10 @@ def run(args: list[str]) -> None:
         help="Restore all pictures of --data images --data.root DIR, as the published denoisers are compared.",
     )
     parser.add_argument("--sigma", type=str | None, help="Noise levels of the protocol, of values in 0..255: 15,25,50.")
+    parser.add_argument("--baselines", action="store_true", help="Beside it, of whole pictures, what learns nothing.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
     options = parse(parser, args)
-    if options.protocol is None and options.sigma is None:
+    if options.protocol is None and options.sigma is None and not options.baselines:
         on_the_test_split(options)
     else:
         on_pictures(options)
@@ -76,13 +77,15 @@ def on_pictures(options: Namespace) -> None:
     Raises:
         ValueError: If options are lacking, or the model restores no pictures of any size.
     """
-    sigmas = levels(options.sigma)
     if options.protocol is None:
-        raise ValueError("--sigma is for --protocol kair-gray-v1 or kair-color-v1; for the test split, say --level.")
+        raise ValueError(
+            "--sigma and --baselines are for --protocol kair-gray-v1 or kair-color-v1; for the test split, say --level."
+        )
     if options.corruption is not None or options.level is not None:
         raise ValueError(f"{options.protocol} has its own noise: leave --corruption and --level out, and pass --sigma.")
     if not isinstance(options.data, ImagesData) or options.data.root is None:
         raise ValueError(f"{options.protocol} is for pictures: pass --data images --data.root DIR.")
+    sigmas = levels(options.sigma)
     path, checkpoint = loading.open_target(options.target, options.source)
     model = on_device(load_model(path, checkpoint), options.device)
     colors = 1 if options.protocol == kair.PROTOCOLS[1] else 3
@@ -96,14 +99,16 @@ def on_pictures(options: Namespace) -> None:
     def denoise(noisy: Tensor, sigma: float) -> Tensor:
         return model.denoise(noisy.to(model.device), sigma)
 
+    beside = list(baselines.METHODS) if options.baselines else ["noisy input"]
     results = []
     for sigma in sigmas:
-        noisy, restored = kair.judge(lambda noisy, _: noisy, pictures, sigma), kair.judge(denoise, pictures, sigma)
+        restored = kair.judge(denoise, pictures, sigma)
+        others = {name: kair.judge(baselines.denoiser(name), pictures, sigma) for name in beside}
         results.append(
             {
                 "sigma": sigma,
                 "mean": kair.means(restored.values()),
-                "noisy_input": kair.means(noisy.values()),
+                "baselines": {name: kair.means(scores.values()) for name, scores in others.items()},
                 "pictures": {name: asdict(scores) for name, scores in restored.items()},
             }
         )

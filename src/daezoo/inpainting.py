@@ -1,0 +1,87 @@
+"""`daezoo inpaint`: holes in pictures, filled."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daezoo import photographs
+from daezoo.models import ResidualDAE
+from daezoo.photographs import Photograph
+from daezoo.restoring import command, denoised, jobs, opened, progress_of
+
+MASKS = ("Masking", "BlockMasking")
+"""Corruptions that teach a model to fill holes."""
+
+
+def check_trained(name: str, checkpoint: dict[str, Any]) -> None:
+    """Raise ValueError unless a model was trained to fill holes."""
+    corruption = str(checkpoint.get("datamodule_hyper_parameters", {}).get("corruption"))
+    if not any(f"daezoo.corruption.{mask}'" in corruption for mask in MASKS):
+        raise ValueError(
+            f"{name} was not trained to fill holes: its corruption was {corruption}, not {' or '.join(MASKS)}. Take "
+            "residual.color-inpaint."
+        )
+
+
+def hole_of(file: Path, picture: Photograph) -> NDArray[np.bool_]:
+    """Where a mask is brighter than half, (H, W): the hole in a picture.
+
+    Raises:
+        ValueError: If the sizes differ, nothing is marked, or all is.
+    """
+    mask = photographs.read(file).pixels.mean(2) > 0.5
+    if mask.shape != picture.pixels.shape[:2]:
+        sizes = [f"{one.shape[1]}x{one.shape[0]}" for one in (mask, picture.pixels)]
+        raise ValueError(f"The mask {file} is {sizes[0]} and the picture {sizes[1]}: sizes must be equal.")
+    if mask.all() or not mask.any():
+        raise ValueError(f"The mask {file} marks {'all' if mask.all() else 'nothing'}: holes are white, the rest black.")
+    return mask
+
+
+def filled(
+    model: ResidualDAE, picture: Photograph, hole: NDArray[np.bool_], done: Callable[[], None] = lambda: None
+) -> Photograph:
+    """A picture whose hole is filled; no other pixel changes.
+
+    Args:
+        model: Trained under masking; if it is conditioned on a level, it is told the hole's share.
+        picture: The picture; what it has in the hole is not looked at.
+        hole: (H, W).
+        done: Called after every tile.
+    """
+    masked = picture._replace(pixels=np.where(hole[:, :, None], np.float32(0), picture.pixels))
+    level = None if model.network.condition == "none" else float(hole.mean())
+    restored = denoised(model, masked, level, done).pixels
+    return picture._replace(pixels=np.where(hole[:, :, None], restored, picture.pixels))
+
+
+def run(args: list[str]) -> None:
+    """Fill the holes of a picture.
+
+    Args:
+        args: The command line, without the command.
+
+    Raises:
+        ValueError: If something does not fit.
+    """
+    parser = command("inpaint", "Fill the holes of a picture. Other pixels stay as they are, but for a lossy format.")
+    parser.add_argument("input", type=str, help="A picture (PNG, JPEG, TIFF, WebP).")
+    parser.add_argument("mask", type=str, help="A picture of the same size: white where the holes are, else black.")
+    parser.add_argument("output", type=str, help="The picture to write.")
+    options = parser.parse_args(args)
+    if Path(options.input).is_dir():
+        raise ValueError(f"{options.input} is a folder: daezoo inpaint takes one picture and its mask.")
+    [(read, written)] = jobs(Path(options.input), Path(options.output), options.force)
+    picture = photographs.read(read)
+    hole = hole_of(Path(options.mask), picture)
+    photographs.check_writable(picture, written)
+    model, checkpoint = opened(options)
+    check_trained(options.target, checkpoint)
+    with progress_of(model, picture, read.name) as done:
+        restored = filled(model, picture, hole, done)
+    written.parent.mkdir(parents=True, exist_ok=True)
+    photographs.write(restored, written)
+    print(f"{written}: {hole.mean():.1%} filled")
