@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from daezoo.data import ImagesData
-from daezoo.data.pictures import Crops
+from daezoo.data import ImagesData, PhotographsData
+from daezoo.data.pictures import Crops, colored
 from small_sets import folder_of
 
 SIZES = [(40, 60), (33, 90), (70, 64)]
@@ -222,3 +222,24 @@ def test_an_empty_folder_and_a_missing_one_are_named(tmp_path):
 def test_sizes_below_one_are_errors(options):
     with pytest.raises(ValueError, match="must be at least 1"):
         ImagesData(**options)
+
+
+def test_the_shipped_photographs_have_splits_of_their_own():
+    data = PhotographsData(crop=64, color=True, crops_per_epoch=128)
+    data.setup()
+    assert data.splits["train"].pixels.shape[0] == 3
+    assert set(data.whole(True)) == {"chelsea.png", "coffee.png", "china.jpg"}
+    assert {tuple(picture.shape) for picture in data.whole(False).values()} == {(1, 300, 451), (1, 400, 600), (1, 427, 640)}
+    names = [name for split in ("train", "valid", "test") for name in colored(split)]
+    assert len(set(names)) == len(names) == 11
+
+
+def test_the_shipped_photographs_have_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="--data images"):
+        PhotographsData(root=str(tmp_path)).setup()
+
+
+def test_whole_pictures_are_those_of_a_folder_that_was_given(few):
+    assert list(ImagesData(root=str(few)).whole(True)) == ["picture00.png", "picture01.png", "picture02.png"]
+    with pytest.raises(ValueError, match="--data.root DIR, or --data photographs"):
+        ImagesData().whole(False)

@@ -193,6 +193,7 @@ def test_short_names_are_those_of_the_configurations():
         "mnist_variations": "MNISTVariationsData",
         "pairs": "PairsData",
         "patches": "PatchesData",
+        "photographs": "PhotographsData",
         "shapes": "ShapesData",
         "shards": "ShardsData",
     }

@@ -4,7 +4,7 @@ from daezoo.data.arrays import ArraysData
 from daezoo.data.base import DenoisingDataModule
 from daezoo.data.cifar10 import CIFAR10Data
 from daezoo.data.digits import DigitsData
-from daezoo.data.images import ImagesData
+from daezoo.data.images import ImagesData, PhotographsData
 from daezoo.data.mnist import FashionMNISTData, MNISTData
 from daezoo.data.mnist_variations import MNISTVariationsData
 from daezoo.data.pairs import PairsData
@@ -23,6 +23,7 @@ __all__ = [
     "MNISTVariationsData",
     "PairsData",
     "PatchesData",
+    "PhotographsData",
     "ShapesData",
     "ShardsData",
 ]

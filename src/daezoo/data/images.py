@@ -11,7 +11,7 @@ from torch import Tensor
 
 from daezoo.data.base import SPLITS, DenoisingDataModule
 from daezoo.data.location import located
-from daezoo.data.pictures import Crops, read_pictures
+from daezoo.data.pictures import Crops, colored, pictures_of, read_picture, read_pictures
 from daezoo.data.splits import InMemory, Split
 
 
@@ -69,18 +69,34 @@ class ImagesData(DenoisingDataModule):
             )
         return picture.split([width - 2 * held_out, held_out, held_out], 2)
 
+    def _parts(self) -> list[list[Tensor]]:
+        """The pictures of each split, or the parts of pictures."""
+        if all((self.folder / name).is_dir() for name in SPLITS):
+            return [self._read(self.folder / name) for name in SPLITS]
+        pictures = self._read(self.folder)
+        if len(pictures) < 10:
+            return [list(part) for part in zip(*map(self._bands, pictures), strict=True)]
+        held_out = len(pictures) // 10
+        rows = self.random_split(len(pictures), held_out, held_out)
+        return [[pictures[row] for row in part.tolist()] for part in rows]
+
+    def whole(self, color: bool) -> dict[str, Tensor]:
+        """All pictures by name, uint8 (C, H, W), of any size: what a protocol of whole pictures judges.
+
+        Args:
+            color: Three channels; one if false.
+
+        Raises:
+            DataMissing: If there is no folder.
+            ValueError: If no folder was given, it has no pictures, or one is broken.
+        """
+        if self.root is None:
+            raise ValueError("Which pictures? Pass --data images --data.root DIR, or --data photographs.")
+        return pictures_of(self.folder, color, 1)
+
     def load(self) -> dict[str, Split]:
         """The splits."""
-        if all((self.folder / name).is_dir() for name in SPLITS):
-            parts = [self._read(self.folder / name) for name in SPLITS]
-        else:
-            pictures = self._read(self.folder)
-            if len(pictures) < 10:
-                parts = [list(part) for part in zip(*map(self._bands, pictures), strict=True)]
-            else:
-                held_out = len(pictures) // 10
-                rows = self.random_split(len(pictures), held_out, held_out)
-                parts = [[pictures[row] for row in part.tolist()] for part in rows]
+        parts = self._parts()
         splits: dict[str, Split] = {"train": Crops(parts[0], self.crop, self.crops_per_epoch)}
         return splits | {name: InMemory(self._grid(part)) for name, part in zip(SPLITS[1:], parts[1:], strict=True)}
 
@@ -88,3 +104,29 @@ class ImagesData(DenoisingDataModule):
         """All crops of a grid without overlap, (N, C, crop, crop)."""
         tiles = [picture.unfold(1, self.crop, self.crop).unfold(2, self.crop, self.crop) for picture in pictures]
         return torch.cat([tile.flatten(1, 2).transpose(0, 1) for tile in tiles]).contiguous()
+
+
+class PhotographsData(ImagesData):
+    """The photographs that ship with scikit-learn and scikit-image, cut as `ImagesData` cuts pictures.
+
+    Training sees those of COLORED that are named first, validation a flower, and test three photographs.
+
+    Args:
+        root: None.
+        crop: Side of a crop in pixels.
+        crops_per_epoch: Random crops in a training epoch.
+        color: Three channels; one, grey, if false.
+        **kwargs: As DenoisingDataModule.
+
+    Raises:
+        ValueError: If a folder is given, or a crop is larger than a photograph.
+    """
+
+    def _parts(self) -> list[list[Tensor]]:
+        if self.root is not None:
+            raise ValueError(f"--data photographs has its own, got root={self.root}. For a folder: --data images.")
+        return [[read_picture(file, self.color, self.crop) for file in colored(split).values()] for split in SPLITS]
+
+    def whole(self, color: bool) -> dict[str, Tensor]:
+        """The test photographs by name, uint8 (C, H, W)."""
+        return {name: read_picture(file, color, 1) for name, file in colored("test").items()}

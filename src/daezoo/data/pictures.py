@@ -1,6 +1,6 @@
 """Pictures from folders, the photographs that ship with dependencies, and crops of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +30,23 @@ PHOTOGRAPHS = {
         "rocket.jpg",
     ),
 }
-"""The photographs inside the packages scikit-learn and scikit-image."""
+"""The photographs inside the packages scikit-learn and scikit-image that patches are cut from."""
+COLORED = {
+    "train": {
+        "skimage.data": (
+            "astronaut.png",
+            "hubble_deep_field.jpg",
+            "ihc.png",
+            "motorcycle_left.png",
+            "motorcycle_right.png",
+            "retina.jpg",
+            "rocket.jpg",
+        ),
+    },
+    "valid": {"sklearn.datasets.images": ("flower.jpg",)},
+    "test": {"skimage.data": ("chelsea.png", "coffee.png"), "sklearn.datasets.images": ("china.jpg",)},
+}
+"""The photographs inside them that have colours, by split."""
 HINTS = {
     "root": "Pass --data.root DIR; to evaluate, --root DIR.",
     "photographs": "Pass --data.photographs DIR, or leave it out for the photographs that ship with dependencies.",
@@ -148,8 +164,17 @@ def photographs(root: str | None, least: int) -> list[Tensor]:
     """Grey photographs, uint8 (1, H, W): those of a folder, or the shipped ones of PHOTOGRAPHS if None."""
     if root is not None:
         return read_pictures(located(root), False, least, "photographs")
-    shipped = [Path(str(files(package) / name)) for package, names in PHOTOGRAPHS.items() for name in names]
-    return [read_picture(file, False, least) for file in shipped]
+    return [read_picture(file, False, least) for file in shipped(PHOTOGRAPHS).values()]
+
+
+def shipped(names: Mapping[str, Sequence[str]]) -> dict[str, Path]:
+    """Files inside packages, by name."""
+    return {name: Path(str(files(package) / name)) for package, within in names.items() for name in within}
+
+
+def colored(split: str) -> dict[str, Path]:
+    """The files of the photographs of COLORED in a split, by name."""
+    return shipped(COLORED[split])
 
 
 def random_patches(

@@ -10,7 +10,6 @@ from torch import Tensor
 from daezoo.checkpoint import load_model
 from daezoo.corruption import Corruption
 from daezoo.data import ImagesData
-from daezoo.data.pictures import pictures_of
 from daezoo.evaluation import baselines, kair
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
 from daezoo.evaluation.target import on_device, open_target, parse, target_parser
@@ -83,7 +82,7 @@ def on_pictures(options: Namespace) -> None:
         )
     if options.corruption is not None or options.level is not None:
         raise ValueError(f"{options.protocol} has its own noise: leave --corruption and --level out, and pass --sigma.")
-    if not isinstance(options.data, ImagesData) or options.data.root is None:
+    if not isinstance(options.data, ImagesData):
         raise ValueError(f"{options.protocol} is for pictures: pass --data images --data.root DIR.")
     sigmas = levels(options.sigma)
     path, checkpoint = loading.open_target(options.target, options.source)
@@ -94,7 +93,7 @@ def on_pictures(options: Namespace) -> None:
             f"{options.protocol} is for models of pictures of any size with {colors} channels (ResidualDAE), got "
             f"{options.target}, a {type(model).__name__} of samples of shape {model.shape}."
         )
-    pictures = pictures_of(options.data.folder, colors == 3, 1)
+    pictures = options.data.whole(colors == 3)
 
     def denoise(noisy: Tensor, sigma: float) -> Tensor:
         return model.denoise(noisy.to(model.device), sigma)
@@ -115,7 +114,7 @@ def on_pictures(options: Namespace) -> None:
     said = kair.PROTOCOL.format(name=options.protocol)
     if options.json:
         print(
-            to_json({"target": options.target, "data": str(options.data.folder), "protocol": said, "results": results})
+            to_json({"target": options.target, "data": str(options.data.root), "protocol": said, "results": results})
         )
     else:
         print_pictures(results, options.target, said)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from daezoo.figures import save
 from daezoo.files import write_text
+from daezoo.studies import restoration_tables as restoration
 from daezoo.studies import vincent2010_tables as vincent2010
 from daezoo.studies.cells import rows_of
 from daezoo.studies.markdown import Rows, grouped, spread, table
@@ -145,6 +146,7 @@ SECTIONS = {
     "corruptions": corruptions,
     "vincent2010": vincent2010.section,
     "patches": patches,
+    "restoration": restoration.section,
 }
 
 
@@ -168,6 +170,7 @@ def render(docs: Path) -> list[Path]:
     plots: dict[str, dict[str, Callable[[Rows], Figure | None]]] = {
         "corruptions": {"corruptions": plot_corruptions},
         "vincent2010": vincent2010.PLOTS,
+        "restoration": restoration.PLOTS,
     }
     for study, drawn in plots.items():
         rows = rows_of(docs / "studies" / f"{study}.csv")
