@@ -49,11 +49,13 @@ class UNet(Architecture):
     Args:
         widths: Channels of each scale, from the image's own down.
         blocks: Residual blocks of a scale on either way, >= 1.
+        shuffle: The image is taken apart into shuffle² parts of a size as much smaller.
     """
 
     widths: Sequence[int] = (32, 64, 128)
     blocks: int = 2
+    shuffle: int = 1
 
     def build(self, colors: int, condition: Condition) -> NoisePredictor:
         """The network."""
-        return residual.UNet(colors, condition, self.widths, self.blocks)
+        return residual.UNet(colors, condition, self.widths, self.blocks, self.shuffle)

@@ -12,6 +12,7 @@ BUILDS = {
     "stack with batch norm": lambda colors, condition: ConvStack(colors, condition, 6, 4, True),
     "shuffled stack": lambda colors, condition: ConvStack(colors, condition, 6, 3, False, 2),
     "u-net": lambda colors, condition: UNet(colors, condition, (4, 6, 8), 1),
+    "shuffled u-net": lambda colors, condition: UNet(colors, condition, (4, 6), 1, 2),
     "u-net of one scale": lambda colors, condition: UNet(colors, condition, (4,), 2),
 }
 CONDITIONS: tuple[Condition, ...] = ("none", "map", "film", "sinusoidal")
@@ -117,7 +118,7 @@ def test_a_map_is_one_more_channel_of_the_noise_level():
 @every_build
 def test_filters_are_those_on_the_image(build):
     plain, mapped = build(3, "none"), build(3, "map")
-    side = 3 * getattr(plain, "shuffle", 1)
+    side = 3 * plain.shuffle
     for network in (plain, mapped):
         assert network.filters.shape[1:] == (3, side, side)
 
@@ -138,10 +139,16 @@ def test_hidden_layers_start_at_the_scale_that_keeps_the_signals_size_through_re
     assert 0.3 < features.square().mean().item() < 3
 
 
-@pytest.mark.parametrize("numbers", [(4, 1), (0, 3), (4, 3, False, 0)])
+@pytest.mark.parametrize("numbers", [(4, 1), (0, 3)])
 def test_a_stack_without_hidden_layer_or_width_is_an_error(numbers):
-    with pytest.raises(ValueError, match="needs depth >= 2, width >= 1 and shuffle >= 1, got depth="):
+    with pytest.raises(ValueError, match="needs depth >= 2 and width >= 1, got depth="):
         ConvStack(1, "none", *numbers)
+
+
+@pytest.mark.parametrize("network", [lambda: ConvStack(1, "none", shuffle=0), lambda: UNet(0, "none")])
+def test_no_channels_and_no_parts_are_an_error(network):
+    with pytest.raises(ValueError, match="Channels and shuffle must be at least 1, got colors="):
+        network()
 
 
 @pytest.mark.parametrize("numbers", [((),), ((4, 0),), ((4, 8), 0)])

@@ -87,53 +87,58 @@ class NoisePredictor(nn.Module, ABC):
         colors: Channels of the image.
         condition: How it is told the noise level: not at all, by a map, which is one more channel of the input, or by
             FiLM from an embedding of the level or of sines and cosines of it.
+        shuffle: The image is taken apart into the pixels of every so many rows and columns, which become channels.
 
     Attributes:
+        last: The last convolution.
         stride: What height and width are padded to a multiple of, by repeating the last row and column.
         reach: An output pixel depends on no input pixel further away than this.
     """
 
+    last: nn.Conv2d
     stride: int
     reach: int
 
-    def __init__(self, colors: int, condition: Condition) -> None:
+    def __init__(self, colors: int, condition: Condition, shuffle: int) -> None:
         super().__init__()
-        self.condition = condition
+        if min(colors, shuffle) < 1:
+            raise ValueError(f"Channels and shuffle must be at least 1, got {colors=}, {shuffle=}.")
+        self.condition, self.shuffle = condition, shuffle
+        self.parts = colors * shuffle**2
+        self.inputs = self.parts + (condition == "map")
         self.embedding = None if condition in ("none", "map") else Embedding(condition == "sinusoidal")
 
     @property
     @abstractmethod
+    def kernels(self) -> Tensor:
+        """The first layer's kernels, (filters, inputs, 3, 3)."""
+
+    @property
     def filters(self) -> Tensor:
-        """The first layer's kernels as pictures, (filters, C, H, W), without those on the map."""
+        """The first layer's kernels as pictures, (filters, C, 3 shuffle, 3 shuffle), without those on the map."""
+        return F.pixel_shuffle(self.kernels[:, : self.parts].detach(), self.shuffle)
 
     @abstractmethod
+    def hidden_maps(self, x: Images, embedding: Float[Tensor, "batch embedding"] | None) -> Maps:
+        """The last hidden feature map, of the padded and shuffled image with its map."""
+
     def features(self, noisy: Images, level: Levels | None = None) -> Maps:
-        """The last hidden feature map."""
-
-    @abstractmethod
-    def noise(self, features: Maps) -> Images:
-        """The noise that the last hidden feature map says, of the padded image."""
+        """The last hidden feature map, (batch, width, H / shuffle, W / shuffle) of the padded image."""
+        below, right = (-side % self.stride for side in noisy.shape[2:])
+        x = F.pad(noisy, [0, right, 0, below], mode="replicate") if below or right else noisy
+        x = F.pixel_unshuffle(x, self.shuffle)
+        if self.condition == "none":
+            return self.hidden_maps(x, None)
+        assert level is not None
+        if self.embedding is not None:
+            return self.hidden_maps(x, self.embedding(level))
+        told = level.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        return self.hidden_maps(torch.cat([x, told], 1), None)
 
     def forward(self, noisy: Images, level: Levels | None = None) -> Images:
         """The predicted noise, shaped like the input."""
         height, width = noisy.shape[2:]
-        return self.noise(self.features(noisy, level))[:, :, :height, :width]
-
-    def _prepared(self, noisy: Tensor, level: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The padded input, with a map if there is one, and the embedding if there is one."""
-        below, right = (-side % self.stride for side in noisy.shape[2:])
-        x = F.pad(noisy, [0, right, 0, below], mode="replicate") if below or right else noisy
-        embedding = None
-        if self.embedding is not None:
-            assert level is not None
-            embedding = self.embedding(level)
-        return x, embedding
-
-    def _map(self, x: Tensor, level: Tensor | None) -> Tensor:
-        if self.condition != "map":
-            return x
-        assert level is not None
-        return torch.cat([x, level.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
+        return F.pixel_shuffle(self.last(self.features(noisy, level)), self.shuffle)[:, :, :height, :width]
 
 
 class ConvStack(NoisePredictor):
@@ -148,7 +153,7 @@ class ConvStack(NoisePredictor):
         width: Channels of the hidden layers.
         depth: Number of convolutions, >= 2.
         norm: Whether all but the first and the last have batch norm.
-        shuffle: The image is taken apart into the pixels of every so many rows and columns, which become channels.
+        shuffle: As for NoisePredictor.
 
     Raises:
         ValueError: If a number lies out of range.
@@ -157,38 +162,27 @@ class ConvStack(NoisePredictor):
     def __init__(
         self, colors: int, condition: Condition, width: int = 64, depth: int = 8, norm: bool = False, shuffle: int = 1
     ) -> None:
-        super().__init__(colors, condition)
-        if depth < 2 or min(colors, width, shuffle) < 1:
-            raise ValueError(
-                f"A stack of convolutions needs depth >= 2, width >= 1 and shuffle >= 1, got {depth=}, {width=}, "
-                f"{shuffle=}."
-            )
-        self.stride, self.reach, self.shuffle = shuffle, (depth + 1) * shuffle, shuffle
+        super().__init__(colors, condition, shuffle)
+        if depth < 2 or width < 1:
+            raise ValueError(f"A stack of convolutions needs depth >= 2 and width >= 1, got {depth=}, {width=}.")
+        self.stride, self.reach = shuffle, (depth + 1) * shuffle
         embedded = self.embedding is not None
-        inputs = colors * shuffle**2
-        first = Modulated(inputs + (condition == "map"), width, embedded)
+        first = Modulated(self.inputs, width, embedded)
         self.hidden = nn.ModuleList([first, *(Modulated(width, width, embedded, norm) for _ in range(depth - 2))])
-        self.last = nn.Conv2d(width, inputs, 3, padding=1)
+        self.last = nn.Conv2d(width, self.parts, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     @property
-    def filters(self) -> Tensor:
-        """The first layer's kernels, (width, C, 3 shuffle, 3 shuffle)."""
-        weight = self.hidden.get_parameter("0.convolution.weight").detach()
-        return F.pixel_shuffle(weight[:, : self.last.out_channels], self.shuffle)
+    def kernels(self) -> Tensor:
+        """The first layer's kernels, (width, inputs, 3, 3)."""
+        return self.hidden.get_parameter("0.convolution.weight")
 
-    def features(self, noisy: Images, level: Levels | None = None) -> Maps:
-        """The last hidden feature map, (batch, width, H / shuffle, W / shuffle), rounded up."""
-        x, embedding = self._prepared(noisy, level)
-        x = self._map(F.pixel_unshuffle(x, self.shuffle), level)
+    def hidden_maps(self, x: Images, embedding: Float[Tensor, "batch embedding"] | None) -> Maps:
+        """The last hidden feature map, (batch, width, H / shuffle, W / shuffle)."""
         for layer in self.hidden:
             x = F.relu(layer(x, embedding))
         return x
-
-    def noise(self, features: Maps) -> Images:
-        """The noise that the last hidden feature map says."""
-        return F.pixel_shuffle(self.last(features), self.shuffle)
 
 
 class Block(nn.Module):
@@ -244,39 +238,45 @@ class UNet(NoisePredictor):
         condition: As for NoisePredictor.
         widths: Channels of each scale, from the image's own down. DRUNet: 64, 128, 256, 512.
         blocks: Residual blocks of a scale on either way, >= 1. DRUNet: 4.
+        shuffle: As for NoisePredictor. DRUNet: 1.
 
     Raises:
         ValueError: If a number lies out of range.
     """
 
     def __init__(
-        self, colors: int, condition: Condition, widths: Sequence[int] = (32, 64, 128), blocks: int = 2
+        self,
+        colors: int,
+        condition: Condition,
+        widths: Sequence[int] = (32, 64, 128),
+        blocks: int = 2,
+        shuffle: int = 1,
     ) -> None:
-        super().__init__(colors, condition)
-        if not widths or min(*widths, colors, blocks) < 1:
+        super().__init__(colors, condition, shuffle)
+        if not widths or min(*widths, blocks) < 1:
             raise ValueError(f"A U-Net needs one scale or more, widths >= 1 and blocks >= 1, got {widths=}, {blocks=}.")
         embedded = self.embedding is not None
-        self.stride = 2 ** (len(widths) - 1)
-        self.first = nn.Conv2d(colors + (condition == "map"), widths[0], 3, padding=1, bias=False)
+        self.stride = shuffle * 2 ** (len(widths) - 1)
+        self.first = nn.Conv2d(self.inputs, widths[0], 3, padding=1, bias=False)
         self.down = nn.ModuleList(Blocks(width, blocks, embedded) for width in widths[:-1])
         self.halved = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2, bias=False) for a, b in pairwise(widths))
         self.bottom = Blocks(widths[-1], blocks, embedded)
         self.doubled = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2, bias=False) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Blocks(width, blocks, embedded) for width in widths[:-1])
-        self.last = nn.Conv2d(widths[0], colors, 3, padding=1, bias=False)
+        self.last = nn.Conv2d(widths[0], self.parts, 3, padding=1, bias=False)
         nn.init.zeros_(self.last.weight)
-        # two convolutions a block, down and up again; pixels of a scale are `stride` of the image's apart
-        self.reach = 2 + sum(2**k * (2 * blocks * (1 if k == len(widths) - 1 else 2) + 1) for k in range(len(widths)))
+        # two convolutions a block, down and up again; pixels of scale k are 2ᵏ shuffle of the image's apart
+        convolutions = (2 * blocks * (1 if k == len(widths) - 1 else 2) + 1 for k in range(len(widths)))
+        self.reach = shuffle * (2 + sum(2**k * count for k, count in enumerate(convolutions)))
 
     @property
-    def filters(self) -> Tensor:
-        """The first layer's kernels, (widths[0], C, 3, 3)."""
-        return self.first.weight[:, : self.last.out_channels].detach()
+    def kernels(self) -> Tensor:
+        """The first layer's kernels, (widths[0], inputs, 3, 3)."""
+        return self.first.weight
 
-    def features(self, noisy: Images, level: Levels | None = None) -> Maps:
-        """The last hidden feature map, (batch, widths[0], H, W), rounded up to a multiple of the stride."""
-        x, embedding = self._prepared(noisy, level)
-        x = self.first(self._map(x, level))
+    def hidden_maps(self, x: Images, embedding: Float[Tensor, "batch embedding"] | None) -> Maps:
+        """The last hidden feature map, (batch, widths[0], H / shuffle, W / shuffle)."""
+        x = self.first(x)
         kept = []
         for blocks, halve in zip(self.down, self.halved, strict=True):
             x = blocks(x, embedding)
@@ -286,7 +286,3 @@ class UNet(NoisePredictor):
         for blocks, double in zip(reversed(self.up), reversed(self.doubled), strict=True):
             x = blocks(double(x) + kept.pop(), embedding)
         return x
-
-    def noise(self, features: Maps) -> Images:
-        """The noise that the last hidden feature map says."""
-        return self.last(features)
