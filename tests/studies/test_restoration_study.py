@@ -42,6 +42,7 @@ def test_one_command_measures_all_once_and_draws_it(quick, workplace, monkeypatc
     assert {(row["low"], row["high"]) for row in model} == {("5.1", "51")}
     assert all((row["psnr_rest"] != "") == (row["set"] == "set12") for row in rows)
     assert {row["pictures"] for row in model} == {"4"}
+    assert all((row["estimate"] != "") == (row["method"] == "noisy input") for row in rows)
     for name in ("restoration-grey.png", "restoration-sweep.png"):
         assert (workplace / "docs/images" / name).is_file()
         assert name in (workplace / "docs/results.md").read_text()
@@ -70,7 +71,8 @@ def test_what_does_not_fit_is_said_before_anything_is_measured(quick, workplace,
 
 def row(method: str, sigma: str, psnr: str, rest: str = "", low: str = "", high: str = "") -> dict[str, str]:
     scores = {"psnr": psnr, "psnr_rest": rest, "ssim": "0.81", "psnr_float": psnr, "pictures": "12"}
-    return {"set": "set12", "method": method, "sigma": sigma, "low": low, "high": high, **scores}
+    guess = {"estimate": "51.26", "estimate_error": "1.44"}
+    return {"set": "set12", "method": method, "sigma": sigma, "low": low, "high": high, **scores, **guess}
 
 
 def test_measured_numbers_stand_beside_published_ones():
@@ -78,7 +80,15 @@ def test_measured_numbers_stand_beside_published_ones():
     assert "| DnCNN-S, published |  | 32.86 | 30.44 | 27.18 |" in text
     assert "| mine | 25 |  | 30.11 |  |  | 30.22 |  |  | 0.8100 |  |" in text
     assert "| noisy input |  |  |  | 14.50 |" in text
+    assert "--sigma auto` takes a noise of 50 for 51.3 (root mean square error 1.4)." in text
     assert "bsd68" not in text.lower()
+
+
+def test_the_error_of_the_estimate_is_that_over_pictures():
+    flat = {name: torch.full((1, 80, 80), 128, dtype=torch.uint8) for name in "ab"}
+    found = restoration.estimated(flat, 25)
+    assert found["estimate"] == pytest.approx(25, abs=2)
+    assert found["estimate_error"] == pytest.approx(abs(found["estimate"] - 25))  # both have the same noise
 
 
 def test_a_sweep_is_dashed_outside_of_the_levels_of_training():

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,10 +19,10 @@ from daezoo.evaluation.command import levels
 from daezoo.figures import save
 from daezoo.hardware import exact_float32
 from daezoo.parser import Parser
-from daezoo.restoring import suited
+from daezoo.restoring import noise_of, suited
 from daezoo.studies.cells import add_row, rows_of
 from daezoo.studies.markdown import of
-from daezoo.studies.restoration_tables import OVERLAP, SETS, panels
+from daezoo.studies.restoration_tables import OVERLAP, SETS, UNTOUCHED, panels
 from daezoo.studies.tables import render
 from daezoo.zoo import loading
 
@@ -94,6 +95,12 @@ def measured(denoise: kair.Denoiser, pictures: dict[str, Tensor], sigma: float) 
     }
 
 
+def estimated(pictures: dict[str, Tensor], sigma: float) -> dict[str, float]:
+    """What `daezoo denoise --sigma auto` takes the noise for: mean and root mean square error, of values in 0..255."""
+    found = [255 * noise_of(kair.noisy_of(clean, sigma).permute(1, 2, 0).numpy()) for clean in pictures.values()]
+    return {"estimate": mean(found), "estimate_error": mean((one - sigma) ** 2 for one in found) ** 0.5}
+
+
 @torch.inference_mode()
 @exact_float32()
 def drawn(denoisers: Sequence[Denoiser], channels: int, sigma: float = 25) -> dict[str, Tensor]:
@@ -143,6 +150,7 @@ def run(args: list[str]) -> None:
                 if not of(rows_of(table), **key):
                     print(*key.values(), flush=True)
                     found = measured(one.denoise, pictures, sigma)
+                    found |= estimated(pictures, sigma) if one.name == UNTOUCHED else {}
                     add_row(table, {**key, "low": one.low, "high": one.high, **found, "commit": runs.commit()}, key)
     for channels in (1, 3):
         fitting = [one for one in [*others, *models] if channels in one.channels]

@@ -30,6 +30,8 @@ PUBLISHED = {
 }
 """Mean PSNR at sigma 15, 25 and 50: Dabov et al. (2007), Zhang et al. (2017, 2018, 2021)."""
 LEVELS = ("15", "25", "50")
+UNTOUCHED = "noisy input"
+"""The method that does nothing; its rows also have the estimate of the noise level."""
 
 SECTION = """## Denoising photographs
 
@@ -56,7 +58,7 @@ def section(rows: Rows) -> str:
     """Section of the study."""
     text = SECTION.format(protocol=PROTOCOL.format(name="kair-gray-v1, and kair-color-v1 for colours"), overlap=OVERLAP)
     for (name,), one in grouped(rows, "set").items():
-        text += f"\n### {TITLES[name]}\n\n{scores(name, one)}"
+        text += f"\n### {TITLES[name]}\n\n{scores(name, one)}{estimates(of(one, method=UNTOUCHED))}"
     return f"{text}\n{FIGURES}"
 
 
@@ -75,6 +77,15 @@ def scores(name: str, rows: Rows) -> str:
     head = ["method", "trained at", *(f"PSNR at {sigma}" for sigma in LEVELS)]
     head += [f"without {OVERLAP}, at {sigma}" for sigma in LEVELS] if overlaps else []
     return table([*head, *(f"SSIM at {sigma}" for sigma in LEVELS)], lines)
+
+
+def estimates(rows: Rows) -> str:
+    """What the noise is taken for by `daezoo denoise --sigma auto`; nothing if there are no rows."""
+    said = [
+        f"{row['sigma']} for {float(row['estimate']):.1f} (root mean square error {float(row['estimate_error']):.1f})"
+        for row in rows
+    ]
+    return f"\n`daezoo denoise --sigma auto` takes a noise of {', '.join(said)}.\n" if said else ""
 
 
 def trained(row: Mapping[str, str]) -> str:
