@@ -90,7 +90,7 @@ def features(quick: bool, steps: Steps) -> Result:
             "vanilla": lambda network=network, x=x: network.encode(x.flatten(1)),
             "stacked": lambda network=network, x=x: network.encode(x.flatten(1)),
             "conv": lambda network=network, x=x: network.encoder(x),
-            "residual": lambda network=network, x=x: network.hidden(x).mean((2, 3)),
+            "residual": lambda network=network, x=x: network.features(x).mean((2, 3)),
         }[row.model]
         with torch.inference_mode():
             taken = alternate(

@@ -93,13 +93,14 @@ class Row:
 
 
 DIGIT, COLOR = (1, 28, 28), (3, 32, 32)
+DEEP = {"class_path": "daezoo.architectures.ConvStack", "init_args": {"depth": 17}}
 ROWS = {
     "vanilla-128": Row("vanilla", DIGIT, 128, 420, 60, columns=("ours", "bare", "float32", "items", "pythae", "limit")),
     "vanilla-512": Row("vanilla", DIGIT, 512, 105, 15, columns=("ours", "bare", "float32", "items", "pythae", "limit")),
     "stacked-128": Row("stacked", DIGIT, 128, 420, 60, columns=("ours", "bare", "float32", "limit")),
     "conv-28": Row("conv", DIGIT, 128, 100, 50),
     "conv-32x3": Row("conv", COLOR, 128, 100, 50),
-    "residual-17x64": Row("residual", (1, 40, 40), 64, 2, 1, (("depth", 17),)),
+    "residual-17x64": Row("residual", (1, 40, 40), 64, 2, 1, (("network", DEEP),)),
 }
 
 

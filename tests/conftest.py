@@ -25,7 +25,10 @@ HOOK = install_import_hook(
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
-MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
+VARIANTS = ("dncnn", "ffdnet", "unet")
+"""Configurations of a model that has a simpler one of its own."""
+ALL_MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
+MODELS = [name for name in ALL_MODELS if name not in VARIANTS]
 
 
 def fit_arguments(model: str, data: str, *others: str) -> list[str]:

@@ -203,7 +203,7 @@ BAD: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
     "name that is a path": (fit("vanilla", "digits", lambda: ["--name", "a/b"]), ["a/b", "plain folder name"]),
     "unknown model class": (lambda: ["fit", "--data", "DigitsData", "--model", "NoSuchDAE"], ["NoSuchDAE"]),
     "unknown data class": (lambda: ["fit", "--data", "NoSuchData", "--model", "VanillaDAE"], ["NoSuchData"]),
-    "unknown corruption": (fit("vanilla", "digits", lambda: ["--data.corruption", "Blur"]), ["Blur"]),
+    "unknown corruption": (fit("vanilla", "digits", lambda: ["--data.corruption", "Rain"]), ["Rain"]),
     "unknown option": (fit("vanilla", "digits", lambda: ["--colour", "3"]), ["--colour"]),
     "unknown option of the model": (fit("vanilla", "digits", lambda: ["--model.depth", "3"]), ["depth", "VanillaDAE"]),
     "nothing to fit": (lambda: ["fit"], ["model", "data"]),

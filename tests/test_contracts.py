@@ -10,7 +10,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 
 import daezoo
-from conftest import CONFIGS, MODELS, build, fit_arguments
+from conftest import ALL_MODELS, CONFIGS, MODELS, build, fit_arguments
 from daezoo.checkpoint import AtomicCheckpointIO
 from daezoo.cli import main
 from daezoo.models import DenoisingAutoencoder
@@ -38,7 +38,7 @@ def test_every_pair_of_configurations_runs_through_the_command_line(daezoo_comma
 
 @pytest.mark.parametrize("data", sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml")))
 def test_every_pair_of_configurations_parses(daezoo_command, data):
-    for model in MODELS:
+    for model in ALL_MODELS:
         status, out, err = daezoo_command(*fit_arguments(model, data, "--data.batch_size", "7", "--print_config"))
         assert status == 0, err
         config = yaml.safe_load(out)
@@ -59,12 +59,12 @@ def test_overfits_one_batch(model):
         optimizer.zero_grad()
         sum(network.loss_terms(batch).values()).backward()
         optimizer.step()
-        if step % 10 == 0 and (network.denoise(batch.noisy) - batch.clean).square().mean() < target:
+        if step % 10 == 0 and (network.denoise(batch.noisy, batch.level) - batch.clean).square().mean() < target:
             return
     pytest.fail("1000 steps did not bring the error on one batch below a quarter of the noise")
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ALL_MODELS)
 def test_reloads_with_equal_outputs(model, tmp_path):
     network, data = build(model)
     fit = trainer(tmp_path, max_steps=2, max_epochs=network.total_epochs if hasattr(network, "total_epochs") else 1)
@@ -72,13 +72,13 @@ def test_reloads_with_equal_outputs(model, tmp_path):
     path = tmp_path / "last.ckpt"
     fit.save_checkpoint(path, weights_only=False)
     batch = next(data.evaluation_batches("test"))
-    noisy = batch.noisy
+    noisy, level = batch.noisy, batch.level
     network.eval()
     for loaded in (daezoo.load(path), type(network).load_from_checkpoint(path, weights_only=True).eval()):
         assert type(loaded) is type(network)
-        assert torch.equal(loaded.denoise(noisy), network.denoise(noisy))
+        assert torch.equal(loaded.denoise(noisy, level), network.denoise(noisy, level))
         assert torch.equal(loaded.encode(batch.clean), network.encode(batch.clean))
-        assert loaded.denoise(noisy).shape == noisy.shape
+        assert loaded.denoise(noisy, level).shape == noisy.shape
         assert loaded.encode(batch.clean).ndim == 2
 
 

@@ -320,7 +320,7 @@ def test_training_data_that_fits_is_kept_on_the_device(limit, expected):
     accelerator = SimpleNamespace(root_device=torch.device("meta"))
     data = training(DigitsData(batch_size=100, resident_gib=limit), strategy=accelerator)
     batch = next(iter(data.train_dataloader()))
-    assert {part.device.type for part in batch} == {expected}
+    assert {part.device.type for part in batch[:3]} == {expected}
     assert list(batch.clean.shape) == [100, 1, 8, 8]
 
 
