@@ -1,5 +1,7 @@
 from dataclasses import replace
 from itertools import product
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from math import inf, nan, sqrt
 
 import pytest
@@ -43,7 +45,7 @@ CORRUPTIONS = [
     Poisson(Uniform(0.0, 0.5)),
     Speckle(0.3),
 ]
-OF_IMAGES = [Blur(1.2), Blur(Uniform(0.0, 2.0)), JPEG(30), JPEG(Uniform(10, 90)), Compose(Blur(1.2), Gaussian(0.1))]
+OF_IMAGES = [Blur(1.2), Blur(Uniform(0.0, 2.0)), JPEG(0.7), JPEG(Uniform(0.1, 0.9)), Compose(Blur(1.2), Gaussian(0.1))]
 LEVELLED = [Gaussian, Masking, SaltAndPepper, GaussianMasking, BlockMasking, Poisson, Speckle]
 RATIOS = [Masking, SaltAndPepper, GaussianMasking, BlockMasking]
 
@@ -398,6 +400,11 @@ def test_photons_have_the_mean_of_the_light_and_a_variance_of_the_gain_times_it(
         assert_mean((draws - value) ** 2, 0.05 * value, 0.05**4 * (rate + 3 * rate**2 - rate**2))
 
 
+@pytest.mark.parametrize("gain", [1e-9, 1e-7, 1e-3])
+def test_photons_of_any_gain_have_the_mean_of_the_light(gain):
+    assert_mean(Poisson(gain)(torch.full((10, 1000), 0.5), seeded()).noisy, 0.5, gain * 0.5 + 1e-9)
+
+
 def test_light_below_zero_is_none():
     assert torch.equal(Poisson(0.1)(torch.full((4, 5), -0.3), seeded()).noisy, torch.zeros(4, 5))
 
@@ -438,29 +445,38 @@ def test_every_image_is_blurred_by_its_own_level():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_jpeg_gets_better_with_quality_and_is_of_8_bits(channels):
+def test_jpeg_gets_worse_with_its_strength_and_is_of_8_bits(channels):
     coarse = torch.rand(2, channels, 4, 4, generator=seeded())
     images = torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bicubic").clamp(0, 1)
-    errors = [(JPEG(quality)(images).noisy - images).square().mean() for quality in (1, 10, 50, 95)]
+    errors = [(JPEG(strength)(images).noisy - images).square().mean() for strength in (1, 0.9, 0.5, 0)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 1e-3 < errors[0]
-    noisy, level, mask = JPEG(Uniform(10, 90))(images, seeded(1))
+    noisy, level, mask = JPEG(Uniform(0.1, 0.9))(images, seeded(1))
     assert mask.all()
     assert len(level.unique()) == 2
     torch.testing.assert_close(noisy * 255, (noisy * 255).round(), atol=1e-3, rtol=0)
     for row in range(2):
-        assert torch.equal(noisy[row], JPEG(round(level[row].item()))(images[row : row + 1]).noisy[0])
+        assert torch.equal(noisy[row], JPEG(level[row].item())(images[row : row + 1]).noisy[0])
+    torch.testing.assert_close(100 * level, (100 * level).round())
 
 
-@pytest.mark.parametrize("corruption", [Blur(1.0), JPEG(30)], ids=name)
+@pytest.mark.parametrize("corruption", [Blur(1.0), JPEG(0.7)], ids=name)
 def test_corruptions_of_images_refuse_vectors(corruption):
     with pytest.raises(ValueError, match=rf"{name(corruption)} is for images .* got samples of shape \(12,\)"):
         corruption(torch.rand(4, 12))
 
 
-def test_jpeg_wants_one_or_three_channels_and_a_quality():
+def test_jpeg_wants_one_or_three_channels():
     with pytest.raises(ValueError, match="one or three channels, got 2"):
-        JPEG(30)(torch.rand(1, 2, 8, 8))
-    for quality in (0, 101, Uniform(0.5, 50)):
-        with pytest.raises(ValueError, match=r"JPEG quality must lie in \[1, 100\]"):
-            JPEG(quality)
+        JPEG(0.7)(torch.rand(1, 2, 8, 8))
+
+
+@pytest.mark.parametrize("kind", ["Clean", "Gaussian", "Masking", "Poisson", "Blur", "JPEG"])
+def test_whole_numbers_are_refused(kind, monkeypatch):
+    # under another name, because the checks of types in tests would speak first
+    spec = spec_from_file_location("unchecked", module.__file__)
+    unchecked = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "unchecked", unchecked)
+    spec.loader.exec_module(unchecked)
+    with pytest.raises(ValueError, match=r"got torch.uint8: divide by 255"):
+        getattr(unchecked, kind)()(torch.full((2, 1, 4, 4), 100, dtype=torch.uint8))

@@ -34,7 +34,6 @@ class Corruption(ABC):
     """
 
     level_name: ClassVar[str | None] = None
-    lowest: ClassVar[float] = 0.0
     highest: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
@@ -44,16 +43,16 @@ class Corruption(ABC):
             ValueError: If the level can leave its range.
         """
         if self.level_name is not None:
-            self._check(self.level_name, self.highest, int | float | Level, self.lowest)
+            self._check(self.level_name, self.highest, int | float | Level)
 
-    def _check(self, name: str, highest: float, kind: Any = int | float, lowest: float = 0.0) -> None:
+    def _check(self, name: str, highest: float, kind: Any = int | float) -> None:
         value = getattr(self, name)
         if not isinstance(value, kind):
             wanted = "a number or a Level" if Level in get_args(kind) else "a number"
             raise ValueError(f"{type(self).__name__} {name} must be {wanted}, got {value!r}.")
         low, high = value.bounds if isinstance(value, Level) else (value, value)
-        if not (lowest <= low <= high <= highest) or high == float("inf"):
-            allowed = f"lie in [{lowest:g}, {highest:g}]" if highest < float("inf") else "be finite and at least 0"
+        if not (0.0 <= low <= high <= highest) or high == float("inf"):
+            allowed = f"lie in [0, {highest:g}]" if highest < float("inf") else "be finite and at least 0"
             raise ValueError(f"{type(self).__name__} {name} must {allowed}, got {value}.")
 
     @property
@@ -85,7 +84,13 @@ class Corruption(ABC):
         """
 
     def draw_level(self, clean: Samples, generator: torch.Generator | None, progress: float) -> Tensor:
-        """A level for each sample, shaped to broadcast against `clean`: (batch, 1, …)."""
+        """A level for each sample, shaped to broadcast against `clean`: (batch, 1, …).
+
+        Raises:
+            ValueError: If `clean` is of whole numbers.
+        """
+        if not clean.is_floating_point():
+            raise ValueError(f"{type(self).__name__} is for floating point in [0, 1], got {clean.dtype}: divide by 255.")
         if self.level is None:
             return torch.zeros(len(clean), *[1] * (clean.ndim - 1), device=clean.device)
         level = self.level.draw(len(clean), generator, progress, clean.device)
@@ -308,7 +313,7 @@ class Poisson(Corruption):
         """Count the photons."""
         level = self.draw_level(clean, generator, progress)
         gain = level.to(clean.dtype)
-        rates = clean.clamp_min(0) / gain.clamp_min(1e-6)
+        rates = clean.clamp_min(0) / torch.where(level > 0, gain, 1)
         # how many numbers a Poisson draw takes depends on its rate: with a generator of its own for each sample, no
         # sample's noise depends on the others
         seeds = torch.randint(2**62, (len(clean),), generator=generator, device=clean.device).tolist()
@@ -398,33 +403,29 @@ def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 class JPEG(Corruption):
     """An image that was saved as JPEG and opened again: clipped to [0, 1], rounded to 8 bits, compressed.
 
-    Every element counts as corrupted. It draws nothing but its level. The work is the CPU's.
+    Every element counts as corrupted. It draws nothing but its level, which is 1 - quality / 100 of the file. The work
+    is the CPU's.
 
     Args:
-        quality: From 1, next to nothing left, to 100; as libjpeg counts. The level, but one that is better the higher.
+        strength: Of the compression, in [0, 1]: libjpeg's quality is 100 (1 - strength), rounded, and 1 at the least.
 
     Raises:
-        ValueError: If `quality` lies outside [1, 100], or the samples are no images of one or three channels.
+        ValueError: If `strength` lies outside [0, 1], or the samples are no images of one or three channels.
     """
 
-    quality: float | Level = 20.0
-    level_name: ClassVar[str] = "quality"
-    lowest: ClassVar[float] = 1.0
-    highest: ClassVar[float] = 100.0
+    strength: float | Level = 0.8
+    level_name: ClassVar[str] = "strength"
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Compress every image with its own quality."""
         _images(self, clean)
         if clean.shape[1] not in (1, 3):
             raise ValueError(f"JPEG is for images of one or three channels, got {clean.shape[1]}.")
-        level = self.draw_level(clean, generator, progress)
-        bytes_ = (255 * clean.clamp(0, 1)).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
-        qualities = level.flatten().round().int().tolist()
-        opened = [
-            torch.from_numpy(_compressed(image, quality)) for image, quality in zip(bytes_, qualities, strict=True)
-        ]
-        noisy = (torch.stack(opened).permute(0, 3, 1, 2).to(clean) / 255).contiguous()
-        return Corrupted(noisy, level.flatten(), torch.ones_like(clean, dtype=torch.bool))
+        qualities = (100 - 100 * self.draw_level(clean, generator, progress).flatten()).round().clamp_min(1)
+        images = (255 * clean.clamp(0, 1)).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
+        opened = [_compressed(*one) for one in zip(images, qualities.int().tolist(), strict=True)]
+        noisy = (torch.from_numpy(np.stack(opened)).permute(0, 3, 1, 2).to(clean) / 255).contiguous()
+        return Corrupted(noisy, 1 - qualities / 100, torch.ones_like(clean, dtype=torch.bool))
 
 
 @dataclass(frozen=True)
