@@ -1,8 +1,11 @@
 """Shapes in type hints are checked at run time in the modules of pure tensor functions."""
 
 import os
+import sys
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +56,21 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if "DAEZOO_CACHE" not in os.environ:  # else a fixture has chosen one
         monkeypatch.setenv("DAEZOO_CACHE", str(tmp_path / "zoo-cache"))
     return tmp_path
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], ModuleType]:
+    """Load a module again, without the checks of types that would speak before its own errors."""
+
+    def load(module: ModuleType) -> ModuleType:
+        spec = spec_from_file_location("unchecked", str(module.__file__))
+        assert spec is not None and spec.loader is not None
+        again = module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "unchecked", again)
+        spec.loader.exec_module(again)
+        return again
+
+    return load
 
 
 @pytest.fixture

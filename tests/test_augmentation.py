@@ -41,7 +41,9 @@ def test_every_sample_draws_its_own_parameters(augmentation):
     image = torch.rand(1, 3, 6, 6, generator=seeded())
     augmented = augmentation(image.expand(50, -1, -1, -1), seeded(1))
     different = len(augmented.flatten(1).unique(dim=0))
-    assert different == {Flip: 2, Turn: 8}.get(type(augmentation), different) and (different in (2, 8) or different > 15)
+    assert different == {Flip: 2, Turn: 8}.get(type(augmentation), different) and (
+        different in (2, 8) or different > 15
+    )
     assert not torch.equal(augmented, augmentation(image.expand(50, -1, -1, -1), seeded(2)))
 
 

@@ -26,7 +26,10 @@ def tiny(colors: int = 1, condition: str = "none") -> ResidualDAE:
 
 def checkpoint(corruption: str) -> dict:
     described = {"class_path": f"daezoo.corruption.{corruption}", "init_args": {}}
-    return {"datamodule_hyper_parameters": {"corruption": described}}
+    if corruption == "unsaid":
+        return {}
+    data = {"_class_path": "daezoo.data.DigitsData", "corruption": None if corruption == "usual" else described}
+    return {"datamodule_hyper_parameters": data}
 
 
 @pytest.fixture
@@ -97,9 +100,39 @@ def test_masks_that_mean_nothing_are_refused(files, capsys, mask, message):
     assert not (files / "out.png").exists()
 
 
-def test_a_model_that_learnt_no_holes_is_refused(files, capsys):
-    assert inpaint(files, model="Gaussian") == 2
-    assert "was not trained to fill holes" in " ".join(capsys.readouterr().err.split())
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("Gaussian", "it was trained under Gaussian(sigma="), ("unsaid", "it does not say under what it was trained")],
+)
+def test_a_model_that_learnt_no_holes_is_refused(files, capsys, model, said):
+    assert inpaint(files, model=model) == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert "was not trained to fill holes" in err and said in err
+
+
+def test_a_model_of_the_usual_corruption_learnt_holes(files):
+    assert inpaint(files, model="usual") == 0
+
+
+def test_the_mask_is_not_overwritten(files, capsys):
+    before = (files / "mask.png").read_bytes()
+    args = [
+        "inpaint",
+        "BlockMasking",
+        str(files / "in.png"),
+        str(files / "mask.png"),
+        str(files / "mask.png"),
+        "--force",
+    ]
+    assert status(args) == 2
+    assert "is the mask" in " ".join(capsys.readouterr().err.split())
+    assert (files / "mask.png").read_bytes() == before
+
+
+def test_a_mask_may_be_white_on_nothing(tmp_path):
+    clear = np.stack([np.full((20, 30), 255, np.uint8)] * 3 + [255 * HOLE.astype(np.uint8)], 2)
+    Image.fromarray(clear).save(tmp_path / "mask.png")
+    assert np.array_equal(hole_of(tmp_path / "mask.png", Photograph(np.zeros((20, 30, 1), np.float32))), HOLE)
 
 
 def test_what_is_there_is_not_overwritten_without_force(files, capsys):

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,21 @@ def models(monkeypatch):
         "told": tiny(condition="map"),
         "colour": tiny(3),
         "vanilla": VanillaDAE([4]),
+        "holes": tiny(),
+        "pairs": tiny(condition="map"),
+        "white": tiny(),
     }
-    monkeypatch.setattr(restoring.loading, "open_target", lambda name, source: (Path(name), {"name": name}))
+    noises = {
+        "holes": {"corruption": {"class_path": "daezoo.corruption.BlockMasking", "init_args": {}}},
+        "pairs": {"corruption": {"class_path": "daezoo.corruption.Recorded", "init_args": {}}},
+        "white": {"whiten": True},
+    }
+
+    def checkpoint(name: str, source: str | None) -> tuple[Path, dict[str, object]]:
+        data = {"_class_path": "daezoo.data.DigitsData", **noises[name]} if name in noises else None
+        return Path(name), {"name": name, **({"datamodule_hyper_parameters": data} if data else {})}
+
+    monkeypatch.setattr(restoring.loading, "open_target", checkpoint)
     monkeypatch.setattr(restoring, "load_model", lambda path, checkpoint: known[checkpoint["name"]])
     return known
 
@@ -67,7 +81,6 @@ def test_every_tile_is_told_and_no_seam_is_seen(monkeypatch, colors):
     model, noisy = tiny(colors, "map"), picture(3, 50, 37)
     whole = denoised(model, noisy, 0.1).pixels
     monkeypatch.setattr(residual, "TILE", 16)
-    monkeypatch.setattr(restoring, "TILE", 16)
     told: list[None] = []
     found = denoised(model, noisy, 0.1, lambda: told.append(None)).pixels
     assert np.abs(found - whole).max() < 1e-5 < 1 / 255
@@ -79,6 +92,15 @@ def test_the_noise_of_a_smooth_picture_is_estimated(sigma):
     smooth = np.linspace(0, 1, 200 * 300, dtype=np.float32).reshape(200, 300, 1)
     noisy = smooth + np.random.default_rng(0).normal(0, sigma / 255, smooth.shape).astype(np.float32)
     assert 255 * noise_of(noisy) == pytest.approx(sigma, rel=0.03)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("size", [(2, 2), (3, 40), (64, 64)])
+def test_a_picture_without_detail_has_no_noise(value, size):
+    flat = np.full((*size, 3), value, np.float32)
+    assert noise_of(flat) == 0
+    flat[:, :, 0] += np.random.default_rng(0).normal(0, 0.1, size).astype(np.float32)
+    assert noise_of(flat) == pytest.approx(noise_of(flat[:, :, :1]))  # of the channel that has some
 
 
 def test_a_line_of_pixels_does_not_say_how_noisy_it_is():
@@ -115,6 +137,44 @@ def test_a_folder_is_denoised_file_by_file_and_a_broken_one_does_not_stop_it(dae
     assert len(out.splitlines()) == 2
 
 
+def test_pictures_of_an_earlier_run_and_hidden_files_and_pipes_are_left_alone(daezoo_command, workplace, models):
+    Path("in").mkdir()
+    photographs.write(picture(), Path("in/a.png"))
+    Path("in/._a.png").write_bytes(b"of another system")
+    Path("in/folder.png").mkdir()
+    os.mkfifo("in/pipe.png")
+    for force in ((), ("--force",)):
+        status, _, err = daezoo_command("denoise", "grey", "in", "in/out", *force)
+        assert status == 0, err
+        assert [str(path) for path in Path("in/out").rglob("*")] == ["in/out/a.png"]
+
+
+def test_when_no_picture_is_denoised_none_is_said_to_be(daezoo_command, workplace, models):
+    Path("in").mkdir()
+    for name in ("a.png", "b.png"):
+        Path("in", name).write_bytes(b"nothing")
+    status, out, err = daezoo_command("denoise", "grey", "in", "out")
+    assert (status, out) == (2, "")
+    assert "2 of 2 pictures were not denoised." in err and "others" not in err
+
+
+def test_a_model_of_recorded_noise_is_told_the_level_it_was_trained_at(daezoo_command, workplace, models):
+    photographs.write(picture(), Path("in.png"))
+    status, out, err = daezoo_command("denoise", "pairs", "in.png", "out.tif")
+    assert status == 0, err
+    assert "sigma" not in out
+    expected = denoised(models["pairs"], photographs.read(Path("in.png")), 0.0).pixels.clip(0, 1)
+    np.testing.assert_allclose(photographs.read(Path("out.tif")).pixels, expected, atol=0.51 / 255)
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".png", "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 80 + ".png", "[bold]x.png"])
+def test_any_name_that_a_file_can_have_will_do(daezoo_command, workplace, models, name):
+    photographs.write(picture(), Path("in.png"))
+    assert daezoo_command("denoise", "grey", "in.png", name)[0] == 0
+    assert daezoo_command("denoise", "grey", name, "again.png")[0] == 0
+    assert sorted(path.name for path in workplace.iterdir()) == sorted(["again.png", "in.png", name])
+
+
 @pytest.mark.parametrize("source", ["in.png", "in"])
 def test_nothing_is_written_over_unless_it_is_forced(daezoo_command, workplace, models, source):
     Path("in").mkdir()
@@ -145,6 +205,11 @@ def test_nothing_is_written_over_unless_it_is_forced(daezoo_command, workplace, 
         (("told", "in.png", "out.png", "--sigma", "nan"), "--sigma takes auto or a noise level from 0 to 255"),
         (("vanilla", "in.png", "out.png"), "vanilla is a VanillaDAE, which does not restore pictures of any size"),
         (("grey", "clear.png", "out.jpg"), "JPEG has no transparency"),
+        (("holes", "in.png", "out.png"), "holes was trained to fill holes, not under noise: see daezoo inpaint"),
+        (("white", "in.png", "out.png"), "white was trained on whitened images"),
+        (("pairs", "in.png", "out.png", "--sigma", "25"), "not told the noise level, so --sigma does not apply"),
+        (("grey", "in.png", "in.png/out.png"), "in.png is a file"),
+        (("grey", "folder", "in.png/out"), "in.png is a file"),
         (("grey", "in.png", "out.png", "--device", "cuda:9"), "--device cuda:9 cannot be used"),
     ],
 )

@@ -39,7 +39,8 @@ class EncoderClassifier(L.LightningModule, ABC):
         schedule: One cycle of the learning rate, or a constant one.
 
     Raises:
-        ValueError: If there are fewer than two classes, or `label_smoothing` lies out of range.
+        ValueError: If there are fewer than two classes, `label_smoothing` lies out of range, or the optimizer has a
+            schedule.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class EncoderClassifier(L.LightningModule, ABC):
             raise ValueError(f"A classifier needs two classes or more, got {known.tolist()}.")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}.")
+        if optimizer.schedule != "constant":
+            raise ValueError(f"A classifier has a schedule of its own; leave that of {optimizer} out.")
         self.encoder = encoder
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing

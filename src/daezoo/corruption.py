@@ -35,6 +35,7 @@ class Corruption(ABC):
 
     level_name: ClassVar[str | None] = None
     highest: ClassVar[float] = 1.0
+    unit: ClassVar[str] = "probability"
 
     def __post_init__(self) -> None:
         """Check the level's range.
@@ -90,7 +91,9 @@ class Corruption(ABC):
             ValueError: If `clean` is of whole numbers.
         """
         if not clean.is_floating_point():
-            raise ValueError(f"{type(self).__name__} is for floating point in [0, 1], got {clean.dtype}: divide by 255.")
+            raise ValueError(
+                f"{type(self).__name__} is for floating point in [0, 1], got {clean.dtype}: divide by 255."
+            )
         if self.level is None:
             return torch.zeros(len(clean), *[1] * (clean.ndim - 1), device=clean.device)
         level = self.level.draw(len(clean), generator, progress, clean.device)
@@ -157,6 +160,7 @@ class Gaussian(Corruption):
 
     sigma: float | Level = 0.5
     level_name: ClassVar[str] = "sigma"
+    unit: ClassVar[str] = "data units"
     highest: ClassVar[float] = float("inf")
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
@@ -307,6 +311,7 @@ class Poisson(Corruption):
 
     gain: float | Level = 1 / 30
     level_name: ClassVar[str] = "gain"
+    unit: ClassVar[str] = "data units"
     highest: ClassVar[float] = float("inf")
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
@@ -339,6 +344,7 @@ class Speckle(Corruption):
 
     sigma: float | Level = 0.2
     level_name: ClassVar[str] = "sigma"
+    unit: ClassVar[str] = "of the element"
     highest: ClassVar[float] = float("inf")
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
@@ -372,6 +378,7 @@ class Blur(Corruption):
 
     sigma: float | Level = 1.6
     level_name: ClassVar[str] = "sigma"
+    unit: ClassVar[str] = "pixels"
     highest: ClassVar[float] = 100.0
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
@@ -415,6 +422,7 @@ class JPEG(Corruption):
 
     strength: float | Level = 0.8
     level_name: ClassVar[str] = "strength"
+    unit: ClassVar[str] = "1 - quality / 100"
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Compress every image with its own quality."""

@@ -33,9 +33,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         OSError: If the file cannot be written; it names the target.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for orphan in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    start = path.name.encode()[:200].decode(errors="ignore")  # a name has 255 bytes at the most
+    for orphan in path.parent.glob(f".{glob.escape(start)}.*.tmp"):
         _clear(orphan)
-    temporary = path.parent / f".{path.name}.{uuid4().hex}.tmp"
+    temporary = path.parent / f".{start}.{uuid4().hex}.tmp"
     try:
         with _locked(temporary) as file:
             write(file)
@@ -66,7 +67,7 @@ def _locked(temporary: Path) -> IO[bytes]:
 
 def _clear(orphan: Path) -> None:
     """Remove a temporary file, unless somebody is writing it."""
-    with suppress(FileNotFoundError, BlockingIOError), open(orphan, "rb") as file:
+    with suppress(FileNotFoundError, BlockingIOError, PermissionError), open(orphan, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         orphan.unlink()
 

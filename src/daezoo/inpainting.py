@@ -2,28 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daezoo import photographs
+from daezoo.corruption import Corruption
 from daezoo.models import ResidualDAE
 from daezoo.photographs import Photograph
-from daezoo.restoring import command, denoised, jobs, opened, progress_of
-
-MASKS = ("Masking", "BlockMasking")
-"""Corruptions that teach a model to fill holes."""
+from daezoo.restoring import MASKS, command, denoised, jobs, opened, progress_over, tiles_of
 
 
-def check_trained(name: str, checkpoint: dict[str, Any]) -> None:
+def check_trained(name: str, noise: Corruption | None) -> None:
     """Raise ValueError unless a model was trained to fill holes."""
-    corruption = str(checkpoint.get("datamodule_hyper_parameters", {}).get("corruption"))
-    if not any(f"daezoo.corruption.{mask}'" in corruption for mask in MASKS):
-        raise ValueError(
-            f"{name} was not trained to fill holes: its corruption was {corruption}, not {' or '.join(MASKS)}. Take "
-            "residual.color-inpaint."
-        )
+    if not isinstance(noise, MASKS):
+        under = "it does not say under what it was trained" if noise is None else f"it was trained under {noise}"
+        wanted = " or ".join(mask.__name__ for mask in MASKS)
+        raise ValueError(f"{name} was not trained to fill holes: {under}, not {wanted}. Take residual.color-inpaint.")
 
 
 def hole_of(file: Path, picture: Photograph) -> NDArray[np.bool_]:
@@ -32,12 +27,15 @@ def hole_of(file: Path, picture: Photograph) -> NDArray[np.bool_]:
     Raises:
         ValueError: If the sizes differ, nothing is marked, or all is.
     """
-    mask = photographs.read(file).pixels.mean(2) > 0.5
+    seen = photographs.read(file)
+    mask = seen.pixels.mean(2) * (1 if seen.alpha is None else seen.alpha) > 0.5
     if mask.shape != picture.pixels.shape[:2]:
         sizes = [f"{one.shape[1]}x{one.shape[0]}" for one in (mask, picture.pixels)]
         raise ValueError(f"The mask {file} is {sizes[0]} and the picture {sizes[1]}: sizes must be equal.")
     if mask.all() or not mask.any():
-        raise ValueError(f"The mask {file} marks {'all' if mask.all() else 'nothing'}: holes are white, the rest black.")
+        raise ValueError(
+            f"The mask {file} marks {'all' if mask.all() else 'nothing'}: holes are white, the rest black."
+        )
     return mask
 
 
@@ -75,13 +73,14 @@ def run(args: list[str]) -> None:
     if Path(options.input).is_dir():
         raise ValueError(f"{options.input} is a folder: daezoo inpaint takes one picture and its mask.")
     [(read, written)] = jobs(Path(options.input), Path(options.output), options.force)
+    if written.resolve() == Path(options.mask).resolve():
+        raise ValueError(f"{options.mask} is the mask, and would be overwritten.")
     picture = photographs.read(read)
     hole = hole_of(Path(options.mask), picture)
     photographs.check_writable(picture, written)
-    model, checkpoint = opened(options)
-    check_trained(options.target, checkpoint)
-    with progress_of(model, picture, read.name) as done:
-        restored = filled(model, picture, hole, done)
-    written.parent.mkdir(parents=True, exist_ok=True)
+    model, noise = opened(options)
+    check_trained(options.target, noise)
+    with progress_over(1) as begin:
+        restored = filled(model, picture, hole, begin(read.name, tiles_of(model, picture)))
     photographs.write(restored, written)
     print(f"{written}: {hole.mean():.1%} filled")

@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import cos, inf, pi
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -23,18 +23,20 @@ class Optimizer(ABC):
             p is the share of the training that is over.
 
     Raises:
-        ValueError: If a number lies out of range.
+        ValueError: If a number lies out of range, or the schedule is not known.
     """
 
     lr: float
     weight_decay: float = 0.0
-    schedule: Schedule = "constant"
+    schedule: Schedule = field(default="constant", kw_only=True)
 
     def rate(self, progress: float) -> float:
         """The learning rate when this share of the training, in [0, 1], is over."""
         return self.lr if self.schedule == "constant" else self.lr * (1 + cos(pi * progress)) / 2
 
     def __post_init__(self) -> None:
+        if self.schedule not in get_args(Schedule):
+            raise ValueError(f"The schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}.")
         if not (0 < self.lr < inf and 0 <= self.weight_decay < inf):
             raise ValueError(
                 f"{type(self).__name__} needs lr > 0 and weight_decay >= 0, "

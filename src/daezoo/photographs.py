@@ -12,7 +12,8 @@ import numpy as np
 import png
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from daezoo.files import write_atomically
 
@@ -25,6 +26,10 @@ FORMATS = {
     ".webp": "WEBP",
 }
 """What is read and written, by suffix."""
+READ = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF")
+"""What is taken for a picture, whatever its suffix: no format for which Pillow starts other programs."""
+LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
+"""The longest side that a format can hold, in pixels."""
 QUALITY = 95
 """Of JPEG and WebP files that are written."""
 
@@ -58,45 +63,92 @@ def check_format(file: Path) -> str:
     return FORMATS[file.suffix.lower()]
 
 
+class Samples(NamedTuple):
+    """A picture's samples as they are in its file.
+
+    Attributes:
+        values: uint8 or uint16 (H, W, C), C from 1 to 4: grey or colours, then transparency if there are 2 or 4.
+        profile: As for `Photograph`.
+        exif: As for `Photograph`.
+    """
+
+    values: NDArray[Any]
+    profile: bytes | None
+    exif: bytes
+
+
 def read(file: Path) -> Photograph:
     """Read a picture.
 
-    Palettes become colours, CMYK becomes RGB without its profile.
+    Palettes become colours, CMYK and Lab become RGB without their profile.
 
     Raises:
-        ValueError: If it is broken, of a format that is not known, or of values whose range is not known.
+        ValueError: If it is broken, of a format that is not known, of several pages, or of values whose range is not
+            known.
     """
     check_format(file)
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(file) as opened:  # a warning, and then the error
-            profile = opened.info.get("icc_profile") if opened.mode != "CMYK" else None
-            if _has_wide_colors(opened):
-                samples, bits, exif = _wide_samples(file, opened.format), 16, b""
-                samples = _turned(samples, opened.getexif().get(0x0112, 1))
-            else:
-                image = ImageOps.exif_transpose(opened)
-                samples, bits = _samples(image)
-                exif = image.getexif().tobytes() if len(image.getexif()) else b""
-    except (OSError, ValueError, SyntaxError, png.Error, tifffile.TiffFileError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file} is broken or no picture: {error}") from error
-    values = samples.astype(np.float32) / np.float32(2**bits - 1)
+    samples = samples_of(file)
+    bits = 8 * samples.values.itemsize
+    values = samples.values.astype(np.float32) / np.float32(2**bits - 1)
     colors = 1 if values.shape[2] < 3 else 3
     alpha = values[:, :, colors] if values.shape[2] > colors else None
-    return Photograph(values[:, :, :colors], alpha, bits, profile, exif)
+    return Photograph(values[:, :, :colors], alpha, bits, samples.profile, samples.exif)
 
 
-def _has_wide_colors(opened: Image.Image) -> bool:
+def samples_of(file: Path) -> Samples:
+    """Read a picture's samples, turned as its EXIF data says.
+
+    Raises:
+        ValueError: If it cannot be read, is broken, of several pages, or of values whose range is not known.
+    """
+    try:
+        # opened by name, uncompressed TIFF would be mapped into memory, and turned wrongly; a warning precedes an error
+        with warnings.catch_warnings(action="ignore"), open(file, "rb") as raw, Image.open(raw, formats=READ) as opened:
+            if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":  # whose others are views of the same
+                raise ValueError(f"it has {opened.n_frames} pages; save the one you mean")
+            profile = opened.info.get("icc_profile") if opened.mode not in ("CMYK", "LAB") else None
+            values = _wide_samples(file, opened) if _is_wide(opened) else _samples(opened)
+            orientation, exif = _exif_of(opened)
+            return Samples(_turned(values, orientation), profile, exif)
+    except Exception as error:  # what decoders raise for broken files cannot be listed
+        said = "cannot be read" if isinstance(error, OSError) and error.errno else "is broken or no picture"
+        raise ValueError(f"{file} {said}: {error}") from error
+
+
+def _exif_of(opened: Image.Image) -> tuple[int, bytes]:
+    """The orientation, from 1 to 8, and the other EXIF data: nothing where they are broken, or are TIFF's own."""
+    try:
+        exif = opened.getexif()
+        orientation = exif.pop(0x0112, 1)
+        others = exif.tobytes() if len(exif) and opened.format != "TIFF" else b""
+    except Exception:  # as above; the pixels do without them
+        return 1, b""
+    return orientation if orientation in range(1, 9) else 1, others
+
+
+def _is_wide(opened: Image.Image) -> bool:
     """Whether samples have 16 bits, of which Pillow would keep 8: all but grey pictures without transparency."""
-    return not opened.mode.startswith("I") and any(";16" in str(tile[3]) for tile in getattr(opened, "tile", ()))
+    if opened.mode.startswith("I") and "transparency" not in opened.info:
+        return False
+    if isinstance(opened, TiffImageFile):
+        return 16 in opened.tag_v2.get(258, ())
+    return any(";16" in str(tile[3]) for tile in getattr(opened, "tile", ()))
 
 
-def _wide_samples(file: Path, kind: str | None) -> NDArray[Any]:
-    if kind == "TIFF":
-        samples = tifffile.imread(file)
+def _wide_samples(file: Path, opened: Image.Image) -> NDArray[np.uint16]:
+    if isinstance(opened, TiffImageFile):
+        if opened.tag_v2.get(262) != 2 or (opened.tag_v2[277] == 4 and opened.tag_v2.get(338) != (2,)):
+            raise ValueError("its channels are not known; save it as RGB, or with plain transparency, of 16 bits")
+        samples = tifffile.imread(file, key=0)
+        if opened.tag_v2.get(284) == 2:  # channel by channel
+            samples = samples.transpose(1, 2, 0)
     else:
-        with open(file, "rb") as opened:
-            width, height, rows, _ = png.Reader(file=opened).read()
+        with open(file, "rb") as raw:
+            width, height, rows, said = png.Reader(file=raw).read()
             samples = np.vstack([np.asarray(row, np.uint16) for row in rows]).reshape(height, width, -1)
+        if "transparent" in said:
+            clear = (samples == np.array(said["transparent"], np.uint16)).all(2, keepdims=True)
+            samples = np.concatenate([samples, np.where(clear, 0, 65535).astype(np.uint16)], 2)
     if samples.dtype != np.uint16 or samples.ndim != 3 or samples.shape[2] not in (2, 3, 4):
         raise ValueError(f"its samples are {samples.dtype} of shape {samples.shape}, which is not known")
     return samples
@@ -111,24 +163,30 @@ def _turned(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
     return samples[:, ::-1] if orientation in (2, 3, 6, 7) else samples
 
 
-def _samples(image: Image.Image) -> tuple[NDArray[Any], int]:
-    """The samples (H, W, C), alpha last, and their bits."""
-    if image.mode.startswith("I"):
+def _samples(image: Image.Image) -> NDArray[Any]:
+    """The samples (H, W, C) of what Pillow reads whole, transparency last."""
+    image.load()
+    if image.mode.startswith("I") or image.mode == "F":
         samples = np.asarray(image)
-        if samples.min() < 0 or samples.max() > 65535:
+        if image.mode == "F" or samples.min() < 0 or samples.max() > 65535:
             raise ValueError("its values have 32 bits, whose range is not known; save it with 8 or 16")
-        return samples[:, :, None], 16
-    if image.mode == "F":
-        raise ValueError("its values have 32 bits, whose range is not known; save it with 8 or 16")
+        samples = samples.astype(np.uint16)[:, :, None]
+        is_negative = isinstance(image, TiffImageFile) and image.tag_v2.get(262) == 0
+        return 65535 - samples if is_negative else samples
     transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     grey = image.mode in ("1", "L", "LA", "La")
     samples = np.asarray(image.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB")))
-    return samples.reshape(*samples.shape[:2], -1), 8
+    return samples.reshape(*samples.shape[:2], -1)
 
 
 def check_writable(picture: Photograph, file: Path) -> None:
-    """Raise ValueError if a format cannot hold a picture's transparency or its 16 bits."""
+    """Raise ValueError if a format cannot hold a picture's size, transparency, EXIF data or 16 bits."""
     kind = check_format(file)
+    longest = max(picture.pixels.shape[:2])
+    if longest > LONGEST.get(kind, longest):
+        raise ValueError(f"{file} cannot be written: {longest} pixels are too many for {kind}. Write PNG or TIFF.")
+    if kind == "JPEG" and len(picture.exif) > 65_000:
+        raise ValueError(f"{file} cannot be written: the picture's EXIF data are too long for JPEG. Write PNG or WebP.")
     if picture.alpha is not None and kind == "JPEG":
         raise ValueError(
             f"{file} cannot be written: JPEG has no transparency, which the picture has. Write PNG or WebP."
@@ -160,7 +218,8 @@ def write(picture: Photograph, file: Path) -> None:
             wide(whole, picture.profile, to)
     else:
         image = Image.fromarray(whole[:, :, 0] if whole.shape[2] == 1 else whole)
-        options: dict[str, Any] = {"icc_profile": picture.profile} if picture.profile else {}
+        profile = None if kind == "WEBP" and image.mode == "L" else picture.profile  # WebP makes it RGB
+        options: dict[str, Any] = {"icc_profile": profile} if profile else {}
         if picture.exif and kind != "TIFF":
             options["exif"] = picture.exif
         if kind in ("JPEG", "WEBP"):

@@ -1,44 +1,54 @@
 """`daezoo denoise`: pictures in, denoised pictures out."""
 
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import ceil
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jsonargparse import Namespace
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from skimage.restoration import estimate_sigma
 from torch import Tensor
 
 from daezoo import photographs
 from daezoo.checkpoint import load_model
-from daezoo.evaluation.target import on_device
+from daezoo.corruption import BlockMasking, Corruption, Masking, Recorded
+from daezoo.evaluation.target import on_device, own_data
 from daezoo.hardware import exact_float32
 from daezoo.models import ResidualDAE
-from daezoo.models.residual import TILE
 from daezoo.parser import Parser
 from daezoo.photographs import Photograph
 from daezoo.zoo import loading
+
+MASKS = (Masking, BlockMasking)
+"""Corruptions that teach a model to fill holes."""
+Begin = Callable[[str, int], Callable[[], None]]
+"""Begins a picture of a name and a number of tiles: what to call after every tile."""
 
 
 def noise_of(pixels: NDArray[np.float32]) -> float:
     """An estimate of the standard deviation of a picture's Gaussian noise, in data units.
 
     The median absolute wavelet coefficient of the finest scale, over 0.6745 (Donoho and Johnstone, 1994), averaged over
-    channels. Texture counts as noise.
+    channels that have any. Texture counts as noise.
 
     Args:
         pixels: (H, W, C), in [0, 1].
     """
     if min(pixels.shape[:2]) < 2:
         raise ValueError("A picture of one row or column does not say how noisy it is: pass --sigma.")
-    return float(np.mean(estimate_sigma(pixels, channel_axis=2)))
+    lively = [channel for channel in np.moveaxis(pixels, 2, 0) if np.ptp(channel) > 0]
+    with warnings.catch_warnings(action="ignore"):  # of a median of nothing, where all is smooth
+        found = [estimate_sigma(channel) for channel in lively]
+    return float(np.mean([one for one in found if np.isfinite(one)] or [0.0]))
 
 
 def suited(name: str, model: object) -> ResidualDAE:
@@ -88,24 +98,26 @@ def denoised(
 def tiles_of(model: ResidualDAE, picture: Photograph) -> int:
     """How many tiles `denoised` takes."""
     height, width, channels = picture.pixels.shape
-    return ceil(height / TILE) * ceil(width / TILE) * (channels if model.shape[0] == 1 else 1)
+    return len(model.corners(height, width)) * (channels if model.shape[0] == 1 else 1)
 
 
-def level_of(model: ResidualDAE, picture: Photograph, sigma: str | None) -> float | None:
+def level_of(model: ResidualDAE, noise: Corruption | None, picture: Photograph, sigma: str | None) -> float | None:
     """The noise level that a model is told, in data units; None if it takes none.
 
     Args:
         model: The model.
+        noise: What it was trained under; None if that is not known.
         picture: The picture.
         sigma: A number in 0..255, auto, or nothing, which is auto.
 
     Raises:
         ValueError: If a number is given that the model does not take.
     """
-    if model.network.condition == "none":
+    recorded = isinstance(noise, Recorded)  # of a level that nobody knows, and that counts as 0
+    if model.network.condition == "none" or recorded:
         if sigma not in (None, "auto"):
             raise ValueError("This model is not told the noise level, so --sigma does not apply: leave it out.")
-        return None
+        return 0.0 if recorded and model.network.condition != "none" else None
     return noise_of(picture.pixels) if sigma in (None, "auto") else float(sigma or 0) / 255
 
 
@@ -120,13 +132,21 @@ def check_sigma(sigma: str | None) -> None:
 
 
 def jobs(source: Path, target: Path, force: bool) -> list[tuple[Path, Path]]:
-    """Which files are read and written: one, or those of a folder and its subfolders.
+    """Which files are read and written: one, or those of a folder and its subfolders, without hidden ones.
 
     Raises:
-        ValueError: If there are none, or one would be overwritten.
+        ValueError: If there are none, one would be overwritten, or nothing can be written there.
     """
     if source.is_dir():
-        found = sorted(file for file in source.rglob("*") if file.suffix.lower() in photographs.FORMATS)
+        inside = target.resolve() != source.resolve() and target.resolve().is_relative_to(source.resolve())
+        found = sorted(
+            file
+            for file in source.rglob("*")
+            if file.suffix.lower() in photographs.FORMATS
+            and not file.name.startswith(".")
+            and (file.is_file() or file.is_symlink())
+            and not (inside and file.resolve().is_relative_to(target.resolve()))  # of an earlier run
+        )
         if not found:
             raise ValueError(f"The folder {source} has no pictures ({', '.join(photographs.FORMATS)}).")
         if target.exists() and not target.is_dir():
@@ -137,10 +157,16 @@ def jobs(source: Path, target: Path, force: bool) -> list[tuple[Path, Path]]:
             raise ValueError(f"There is no picture or folder {source}.")
         pairs = [(source, target / source.name if target.is_dir() else target)]
         photographs.check_format(pairs[0][1])
-    taken = [str(written) for _, written in pairs if written.exists()]
+    taken = [str(written) for _, written in pairs if written.exists() or written.is_symlink()]
     if taken and not force:
         raise ValueError(
             f"{taken[0]} is there already{f', and {len(taken) - 1} more' * (len(taken) > 1)}. To write over: --force"
+        )
+    first = target if source.is_dir() else pairs[0][1].parent
+    parent = next(folder for folder in [first, *first.absolute().parents] if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ValueError(
+            f"{target} cannot be written: {parent} is {'write-protected' if parent.is_dir() else 'a file'}."
         )
     return pairs
 
@@ -165,31 +191,37 @@ def run(args: list[str]) -> None:
     options = parser.parse_args(args)
     check_sigma(options.sigma)
     pairs = jobs(Path(options.input), Path(options.output), options.force)
-    model, _ = opened(options)
+    model, noise = opened(options)
+    if isinstance(noise, MASKS):
+        raise ValueError(f"{options.target} was trained to fill holes, not under noise: see daezoo inpaint.")
     failed = 0
-    for read, written in pairs:
-        try:
-            one(model, read, written, options.sigma)
-        except (OSError, ValueError) as error:
-            if len(pairs) == 1:
-                raise ValueError(str(error)) from error
-            failed += 1
-            print(f"{error}", file=sys.stderr)
+    with progress_over(len(pairs)) as begin:
+        for read, written in pairs:
+            try:
+                level = one(model, noise, read, written, options.sigma, begin)
+            except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a device out of memory
+                if len(pairs) == 1:
+                    raise ValueError(str(error)) from error
+                failed += 1
+                print(f"{error}", file=sys.stderr)
+                continue
+            estimated = ", estimated" if options.sigma in (None, "auto") else ""
+            print(f"{written}: sigma {255 * level:.1f}/255{estimated}" if level else f"{written}")
     if failed:
-        raise ValueError(f"{failed} of {len(pairs)} pictures were not denoised; the others are in {options.output}.")
+        others = f"; the others are in {options.output}" if failed < len(pairs) else ""
+        raise ValueError(f"{failed} of {len(pairs)} pictures were not denoised{others}.")
 
 
-def one(model: ResidualDAE, read: Path, written: Path, sigma: str | None) -> None:
-    """Denoise a file into another, and say so."""
+def one(
+    model: ResidualDAE, noise: Corruption | None, read: Path, written: Path, sigma: str | None, begin: Begin
+) -> float | None:
+    """Denoise a file into another; the noise level that the model was told."""
     picture = photographs.read(read)
     photographs.check_writable(picture, written)
-    level = level_of(model, picture, sigma)
-    with progress_of(model, picture, read.name) as done:
-        restored = denoised(model, picture, level, done)
-    written.parent.mkdir(parents=True, exist_ok=True)
+    level = level_of(model, noise, picture, sigma)
+    restored = denoised(model, picture, level, begin(read.name, tiles_of(model, picture)))
     photographs.write(restored, written)
-    estimated = ", estimated" if level is not None and sigma in (None, "auto") else ""
-    print(f"{written}: sigma {255 * level:.1f}/255{estimated}" if level is not None else f"{written}")
+    return level
 
 
 def command(name: str, description: str) -> Parser:
@@ -204,18 +236,32 @@ def command(name: str, description: str) -> Parser:
     return parser
 
 
-def opened(options: Namespace) -> tuple[ResidualDAE, dict[str, Any]]:
-    """The model that parsed options ask for, and its checkpoint."""
+def opened(options: Namespace) -> tuple[ResidualDAE, Corruption | None]:
+    """The model that parsed options ask for, and what it was trained under; None if its checkpoint does not say.
+
+    Raises:
+        ValueError: If there is none, or it does not restore pictures.
+    """
     path, checkpoint = loading.open_target(options.target, options.source)
     model = on_device(suited(options.target, load_model(path, checkpoint)), options.device)
-    assert isinstance(model, ResidualDAE)
-    return model, checkpoint
+    if "datamodule_hyper_parameters" not in checkpoint:
+        return model, None
+    data = own_data(path, checkpoint, None)
+    if data.whiten:
+        raise ValueError(f"{options.target} was trained on whitened images, which pictures are not.")
+    return model, data.corruption
 
 
 @contextmanager
-def progress_of(model: ResidualDAE, picture: Photograph, name: str) -> Iterator[Callable[[], None]]:
-    """A bar over the tiles of a picture, where a terminal shows it: what to call after every tile."""
+def progress_over(pictures: int) -> Iterator[Begin]:
+    """A bar over pictures, where a terminal shows it: what to call with the name of each and its number of tiles."""
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=tiles_of(model, picture))
-        yield lambda: progress.advance(task)
+    shown = {"disable": not console.is_terminal, "redirect_stdout": sys.stdout.isatty()}
+    with Progress(console=console, transient=True, **shown) as progress:
+        task, begun = progress.add_task("", total=pictures), count()
+
+        def begin(name: str, tiles: int) -> Callable[[], None]:
+            progress.update(task, description=escape(name), completed=next(begun))
+            return lambda: progress.advance(task, 1 / tiles)
+
+        yield begin

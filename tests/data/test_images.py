@@ -229,7 +229,11 @@ def test_the_shipped_photographs_have_splits_of_their_own():
     data.setup()
     assert data.splits["train"].pixels.shape[0] == 3
     assert set(data.whole(True)) == {"chelsea.png", "coffee.png", "china.jpg"}
-    assert {tuple(picture.shape) for picture in data.whole(False).values()} == {(1, 300, 451), (1, 400, 600), (1, 427, 640)}
+    assert {tuple(picture.shape) for picture in data.whole(False).values()} == {
+        (1, 300, 451),
+        (1, 400, 600),
+        (1, 427, 640),
+    }
     names = [name for split in ("train", "valid", "test") for name in colored(split)]
     assert len(set(names)) == len(names) == 11
 
@@ -241,5 +245,5 @@ def test_the_shipped_photographs_have_no_folder(tmp_path):
 
 def test_whole_pictures_are_those_of_a_folder_that_was_given(few):
     assert list(ImagesData(root=str(few)).whole(True)) == ["picture00.png", "picture01.png", "picture02.png"]
-    with pytest.raises(ValueError, match="--data.root DIR, or --data photographs"):
+    with pytest.raises(ValueError, match=r"--data\.root DIR, or --data photographs"):
         ImagesData().whole(False)

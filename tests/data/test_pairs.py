@@ -54,11 +54,25 @@ def test_both_are_augmented_alike_in_training(folders, tmp_path, monkeypatch):
     seen = []
     corrupt = PairsData._corrupt
     monkeypatch.setattr(PairsData, "_corrupt", staticmethod(lambda *args: seen.append(corrupt(*args)) or seen[-1]))
-    configs = [part for name in ("trainer", "data/pairs", "model/residual") for part in ("--config", f"configs/{name}.yaml")]
+    configs = [
+        part for name in ("trainer", "data/pairs", "model/residual") for part in ("--config", f"configs/{name}.yaml")
+    ]
     where = ["--data.root", folders["root"], "--data.noisy", folders["noisy"], "--runs", str(tmp_path / "runs")]
     small = ["--data.crop", "8", "--data.crops_per_epoch", "32", "--data.batch_size", "16", "--trainer.max_epochs", "1"]
     network = ["--model.network.width", "4", "--model.network.depth", "3", "--pictures", "false"]
-    fit(["fit", *configs, *where, *small, *network, "--data.corruption", "Recorded", "--data.augmentation", "[{class_path: daezoo.augmentation.Turn}]"])
+    fit(
+        [
+            "fit",
+            *configs,
+            *where,
+            *small,
+            *network,
+            "--data.corruption",
+            "Recorded",
+            "--data.augmentation",
+            "[{class_path: daezoo.augmentation.Turn}]",
+        ]
+    )
     trained = [batch for batch in seen if len(batch.clean) == 16]
     assert trained
     for batch in seen:
@@ -93,7 +107,7 @@ def test_names_must_be_equal(folders):
 
 def test_sizes_must_be_equal(folders):
     folder_of(Path(folders["noisy"]), np.zeros((24, 24), np.uint8))
-    with pytest.raises(ValueError, match="30x24 in .* and 24x24 in .*: sizes must be equal"):
+    with pytest.raises(ValueError, match=r"30x24 in .* and 24x24 in .*: sizes must be equal"):
         loaded(folders)
 
 

@@ -127,7 +127,7 @@ def test_the_command_gives_every_picture_and_the_mean_at_every_level(daezoo_comm
         ({"--sigma": "15,x"}, "--sigma takes noise levels"),
         ({"--sigma": "256"}, "--sigma takes noise levels"),
         ({"--protocol": None}, "--sigma and --baselines are for --protocol kair-gray-v1"),
-        ({"--protocol": "kair-color-v1"}, "models of pictures of any size with 3 channels"),
+        ({"--protocol": "kair-color-v1"}, "is for models of 3 channels"),
         ({"--data": None, "--data.root": None}, "pass --data images --data.root DIR"),
         ({"--data.root": "nowhere"}, "There is no folder nowhere"),
         ({"--level": "0.1"}, "has its own noise"),

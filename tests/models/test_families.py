@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from math import cos, pi
 
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from conftest import build, fit_arguments
 from daezoo.architectures import ConvStack, UNet
@@ -14,6 +15,7 @@ from daezoo.corruption import Masking
 from daezoo.data import DigitsData
 from daezoo.losses import Contractive, CrossEntropy, KLSparsity, L1Sparsity, SquaredError
 from daezoo.models import ConvDAE, ResidualDAE, StackedDAE, VanillaDAE, residual
+from daezoo.optim import AdamW
 from daezoo.zoo.loading import load
 
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -59,24 +61,27 @@ def test_an_untrained_residual_model_is_the_identity_on_images_of_any_size():
     [
         (ConvStack(4, 5), "none"),
         (ConvStack(4, 4, norm=True, shuffle=2), "map"),
+        (ConvStack(4, 3, shuffle=3), "none"),
         (UNet((4, 6, 8), 1), "film"),
     ],
-    ids=["stack", "shuffled", "u-net"],
+    ids=["stack", "shuffled", "by three", "u-net"],
 )
 def test_a_large_image_is_denoised_in_tiles_as_it_would_be_whole(monkeypatch, network, condition):
     torch.manual_seed(0)
-    model = ResidualDAE([3, 8, 8], network, condition).eval()
-    torch.nn.init.normal_(model.network.last.weight)
-    images, level = torch.rand(2, 3, 37, 70), torch.tensor([0.1, 0.4])
-    with torch.inference_mode():
-        whole = model.denoise(images, level)
-        seen: list[tuple[int, ...]] = []
-        model.network.register_forward_pre_hook(lambda _, arguments: seen.append(tuple(arguments[0].shape[2:])))
-        monkeypatch.setattr(residual, "TILE", 16)
-        torch.testing.assert_close(model.denoise(images, level), whole, atol=1e-5, rtol=0)
-    assert (whole - images).abs().max() > 0.1
-    assert len(seen) == 3 * 5
-    assert max(max(shape) for shape in seen) <= 16 + 2 * (model.network.reach + model.network.stride)
+    model = ResidualDAE([3, 8, 8], network, condition).double().eval()
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, 0.02, 0.1)  # positive, so that all that is within reach is felt
+    images, level = torch.rand(2, 3, 37, 170, dtype=torch.float64), torch.tensor([0.1, 0.4])
+    whole = model(images, level)
+    seen: list[tuple[int, ...]] = []
+    model.network.register_forward_pre_hook(lambda _, arguments: seen.append(tuple(arguments[0].shape[2:])))
+    monkeypatch.setattr(residual, "TILE", 16)
+    tiles = [(place, tile.double()) for place, tile in model.tiles(images, level)]
+    for place, tile in tiles:
+        torch.testing.assert_close(tile, whole[place], atol=1e-12, rtol=1e-6)
+    assert len(tiles) == len(seen) == len(model.corners(37, 170)) > 30 - 3
+    assert max(width for _, width in seen) <= 16 + 2 * (model.network.reach + model.network.stride) < 170
+    assert (whole - images).abs().min() > 0
 
 
 def test_a_model_that_is_told_the_noise_level_asks_for_it():
@@ -86,6 +91,49 @@ def test_a_model_that_is_told_the_noise_level_asks_for_it():
     assert torch.equal(model.denoise(IMAGES, 0.1), IMAGES)
     assert torch.equal(model.denoise(IMAGES, torch.full((5,), 0.1)), IMAGES)
     assert model.encode(IMAGES).shape == (5, 64)
+    torch.testing.assert_close(model.encode(IMAGES), model.network.features(IMAGES, torch.zeros(5)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("level", [-0.1, float("nan"), float("inf"), torch.rand(3), torch.rand(5, 1, 1, 1)])
+def test_a_noise_level_that_does_not_fit_is_an_error(level):
+    model = ResidualDAE([1, 8, 8], condition="map").eval()
+    with pytest.raises(ValueError, match="a number, or one for each of the 5 images, finite and at least 0; got"):
+        model.denoise(IMAGES, level)
+
+
+def rates(model, data, folder, **options):
+    """The learning rate of every step of a training."""
+    seen = []
+
+    class Note(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            seen.append(optimizer.param_groups[0]["lr"])
+
+    quick_trainer(folder, callbacks=[Note()], limit_train_batches=4, limit_val_batches=0, **options).fit(model, data)
+    return seen
+
+
+@pytest.mark.parametrize("end", [{"max_epochs": 2}, {"max_epochs": -1, "max_steps": 8}], ids=["epochs", "steps"])
+def test_a_cosine_schedule_falls_over_the_whole_training(end, tmp_path):
+    model, data = build("vanilla", optimizer=AdamW(0.1, schedule="cosine"))
+    expected = [0.05 * (1 + cos(pi * step / 8)) for step in range(8)]
+    assert rates(model, data, tmp_path, **end) == pytest.approx(expected)
+
+
+def test_a_cosine_schedule_falls_in_every_phase_of_a_stack(tmp_path):
+    model, data = build(
+        "stacked", hidden=[6, 5], epochs_per_layer=1, end_to_end_epochs=2, code_corruption=[Masking(0.5)],
+        optimizer=AdamW(0.1, schedule="cosine"),
+    )  # fmt: skip
+    layer = [0.05 * (1 + cos(pi * step / 4)) for step in range(4)]
+    end = [0.05 * (1 + cos(pi * step / 8)) for step in range(8)]
+    assert rates(model, data, tmp_path, max_epochs=4) == pytest.approx([*layer, *layer, *end])
+
+
+def test_a_cosine_schedule_needs_an_end(tmp_path):
+    model, data = build("vanilla", optimizer=AdamW(schedule="cosine"))
+    with pytest.raises(ValueError, match=r"falls \(cosine\) needs an end of the training"):
+        quick_trainer(tmp_path, max_epochs=-1).fit(model, data)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

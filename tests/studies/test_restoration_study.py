@@ -32,7 +32,7 @@ def quick(daezoo_command, workplace, monkeypatch):
 
 
 def test_one_command_measures_all_once_and_draws_it(quick, workplace, monkeypatch):
-    status, out, err = quick()
+    status, _, err = quick()
     assert status == 0, err
     table = workplace / "docs/studies/restoration.csv"
     rows = rows_of(table)
@@ -102,7 +102,7 @@ def test_a_sweep_is_dashed_outside_of_the_levels_of_training():
 
 def test_a_crop_is_restored_as_the_whole_photograph_is():
     seen = []
-    one = restoration.Denoiser("one", lambda noisy, sigma: seen.append(noisy.shape) or noisy, (1,))
+    one = restoration.Method("one", lambda noisy, sigma: seen.append(noisy.shape) or noisy, (1,))
     pictures = restoration.drawn([one], 1)
     assert seen == [(1, 1, 400, 600)]
     assert [tuple(picture.shape) for picture in pictures.values()] == [(1, 128, 128)] * 2

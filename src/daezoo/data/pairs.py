@@ -77,7 +77,10 @@ class PairsData(ImagesData):
 
     def _read(self, folder: Path) -> list[Tensor]:
         other = located(self.noisy) / folder.relative_to(self.folder)
-        clean, noisy = (pictures_of(place, self.color, self.crop) for place in (folder, other))
+        if folder.resolve() == other.resolve():
+            raise ValueError(f"The clean and the noisy pictures are both in {folder}. Pass --data.noisy DIR.")
+        clean = pictures_of(folder, self.color, self.crop)
+        noisy = pictures_of(other, self.color, self.crop, "noisy")
         if clean.keys() != noisy.keys():
             alone = sorted(clean.keys() ^ noisy.keys())
             where = folder if alone[0] in clean else other

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from daezoo.batch import Sample
 from daezoo.data.location import DataMissing, located
 from daezoo.data.splits import Split
+from daezoo.photographs import samples_of
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 PHOTOGRAPHS = {
@@ -31,7 +32,7 @@ PHOTOGRAPHS = {
     ),
 }
 """The photographs inside the packages scikit-learn and scikit-image that patches are cut from."""
-COLORED = {
+COLORED: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
         "skimage.data": (
             "astronaut.png",
@@ -49,6 +50,7 @@ COLORED = {
 """The photographs inside them that have colours, by split."""
 HINTS = {
     "root": "Pass --data.root DIR; to evaluate, --root DIR.",
+    "noisy": "Pass --data.noisy DIR.",
     "photographs": "Pass --data.photographs DIR, or leave it out for the photographs that ship with dependencies.",
 }
 LEAST_DEVIATION = 20.0
@@ -111,7 +113,7 @@ def read_picture(file: Path, color: bool, least: int) -> Tensor:
     """One picture, uint8 (3, H, W) or, grey, (1, H, W), turned as its EXIF data says.
 
     Args:
-        file: In any format that Pillow reads.
+        file: Of a suffix of SUFFIXES.
         color: Three channels instead of one.
         least: Its sides have to be so long, in pixels.
 
@@ -119,15 +121,15 @@ def read_picture(file: Path, color: bool, least: int) -> Tensor:
         ValueError: If it is broken, too small, or of values whose range is not known.
     """
     try:
-        with Image.open(file) as opened:
-            image: Image.Image = ImageOps.exif_transpose(opened)
-            if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() > 65535):
-                raise ValueError("its values have 32 bits, whose range is not known; save it with 8 or 16")
-            if image.mode.startswith("I"):  # 16 bits, which convert would clip
-                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-            pixels = np.array(image.convert("RGB" if color else "L"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file} is broken or no picture: {error}. Repair it, or take it out.") from error
+        values = samples_of(file).values
+    except ValueError as error:
+        raise ValueError(f"{error}. Repair it, or take it out.") from error
+    if values.itemsize > 1:
+        values = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    colors = values[:, :, : 1 if values.shape[2] < 3 else 3]
+    pixels = np.array(
+        Image.fromarray(colors.squeeze(2) if colors.shape[2] == 1 else colors).convert("RGB" if color else "L")
+    )
     if min(pixels.shape[:2]) < least:
         raise ValueError(f"{file} is {pixels.shape[1]}x{pixels.shape[0]}, smaller than a crop of {least}.")
     tensor = torch.from_numpy(pixels)
@@ -154,7 +156,7 @@ def pictures_of(folder: Path, color: bool, least: int, option: str = "root") -> 
     """
     if not folder.is_dir():
         raise DataMissing(f"There is no folder {folder}. {HINTS[option]}")
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not found:
         raise ValueError(f"The folder {folder} has no pictures ({', '.join(sorted(SUFFIXES))}).")
     return {file.relative_to(folder).as_posix(): read_picture(file, color, least) for file in found}

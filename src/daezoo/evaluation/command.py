@@ -9,14 +9,14 @@ from torch import Tensor
 
 from daezoo.checkpoint import load_model
 from daezoo.corruption import Corruption
-from daezoo.data import ImagesData
+from daezoo.data import ImagesData, PairsData
 from daezoo.evaluation import baselines, kair
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
 from daezoo.evaluation.target import on_device, open_target, parse, target_parser
 from daezoo.files import to_json
 from daezoo.hardware import exact_float32
-from daezoo.models import ResidualDAE
 from daezoo.report import print_pictures, print_restoration
+from daezoo.restoring import suited
 from daezoo.zoo import loading
 
 
@@ -30,7 +30,7 @@ def run(args: list[str]) -> None:
     parser.add_subclass_arguments(
         Corruption, "corruption", required=False, help="Another corruption than the trained one."
     )
-    parser.add_argument("--level", type=float | None, help="Another noise level: sigma or ratio.")
+    parser.add_argument("--level", type=float | None, help="Another noise level: sigma, ratio, gain or strength.")
     parser.add_argument(
         "--protocol",
         type=Literal["kair-gray-v1", "kair-color-v1"] | None,
@@ -82,16 +82,15 @@ def on_pictures(options: Namespace) -> None:
         )
     if options.corruption is not None or options.level is not None:
         raise ValueError(f"{options.protocol} has its own noise: leave --corruption and --level out, and pass --sigma.")
-    if not isinstance(options.data, ImagesData):
+    if not isinstance(options.data, ImagesData) or isinstance(options.data, PairsData):
         raise ValueError(f"{options.protocol} is for pictures: pass --data images --data.root DIR.")
     sigmas = levels(options.sigma)
     path, checkpoint = loading.open_target(options.target, options.source)
-    model = on_device(load_model(path, checkpoint), options.device)
+    model = on_device(suited(options.target, load_model(path, checkpoint)), options.device)
     colors = 1 if options.protocol == kair.PROTOCOLS[1] else 3
-    if not isinstance(model, ResidualDAE) or model.shape[0] != colors:
+    if model.shape[0] != colors:
         raise ValueError(
-            f"{options.protocol} is for models of pictures of any size with {colors} channels (ResidualDAE), got "
-            f"{options.target}, a {type(model).__name__} of samples of shape {model.shape}."
+            f"{options.protocol} is for models of {colors} channels, {options.target} has {model.shape[0]}."
         )
     pictures = options.data.whole(colors == 3)
 
@@ -113,9 +112,7 @@ def on_pictures(options: Namespace) -> None:
         )
     said = kair.PROTOCOL.format(name=options.protocol)
     if options.json:
-        print(
-            to_json({"target": options.target, "data": str(options.data.root), "protocol": said, "results": results})
-        )
+        print(to_json({"target": options.target, "data": str(options.data.root), "protocol": said, "results": results}))
     else:
         print_pictures(results, options.target, said)
 

@@ -180,7 +180,7 @@ def pictures(rows: Sequence[Row], tested: Sequence[Condition], data: str) -> dic
         if not levels:
             continue
         corruption = noisy[0].corruption
-        unit = f"{corruption.level_name} ({'probability' if corruption.highest <= 1 else 'data units'})"
+        unit = f"{corruption.level_name} ({corruption.unit})"
         shown = [line for line in lines if line.kind in (kind, "")]
         columns = {(kind, one.level): f"{one.level:g}" if one.level else "0\nclean" for one in members}
         labels = [label(line, several, short=True) for line in shown]

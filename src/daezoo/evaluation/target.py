@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jsonargparse import Namespace
@@ -13,6 +13,8 @@ from daezoo.data.base import DenoisingDataModule
 from daezoo.models import DenoisingAutoencoder
 from daezoo.parser import Parser
 from daezoo.zoo import loading
+
+Model = TypeVar("Model", bound=DenoisingAutoencoder)
 
 
 class Target(NamedTuple):
@@ -148,7 +150,7 @@ def check_whitening(name: str, checkpoint: dict, data: DenoisingDataModule) -> N
         )
 
 
-def on_device(model: DenoisingAutoencoder, device: str) -> DenoisingAutoencoder:
+def on_device(model: Model, device: str) -> Model:
     """The model where `--device` wants it.
 
     Raises:

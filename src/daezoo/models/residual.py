@@ -13,7 +13,7 @@ from daezoo.networks.residual import Condition
 from daezoo.optim import Optimizer
 
 TILE = 1024
-"""Side of the tiles in which large images are denoised, in pixels; a multiple of every network's stride."""
+"""Side of the tiles in which large images are denoised, in pixels, or a little less: a multiple of the stride."""
 
 
 class ResidualDAE(DenoisingAutoencoder):
@@ -101,7 +101,13 @@ class ResidualDAE(DenoisingAutoencoder):
                 f"This ResidualDAE is conditioned on the noise level ({self.network.condition}): pass it, "
                 "denoise(noisy, level), as a number or one for each image."
             )
-        return noisy - self.network(noisy, torch.as_tensor(level, device=noisy.device).to(noisy).expand(len(noisy)))
+        levels = torch.as_tensor(level, device=noisy.device).to(noisy)
+        if levels.shape not in ((), (1,), (len(noisy),)) or not (levels.isfinite() & (levels >= 0)).all():
+            raise ValueError(
+                f"The noise level must be a number, or one for each of the {len(noisy)} images, finite and at least 0; "
+                f"got {level}."
+            )
+        return noisy - self.network(noisy, levels.expand(len(noisy)))
 
     def denoise(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
         """The denoised images, in tiles where they are large: memory does not grow with their size.
@@ -121,6 +127,15 @@ class ResidualDAE(DenoisingAutoencoder):
             denoised[place] = tile
         return denoised
 
+    def corners(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Where the tiles of an image begin, from the top and from the left: on the network's own grid."""
+        return list(product(range(0, height, self.side), range(0, width, self.side)))
+
+    @property
+    def side(self) -> int:
+        """Of a tile, in pixels."""
+        return max(1, TILE // self.network.stride) * self.network.stride
+
     def tiles(self, noisy: Tensor, level: Tensor | float | None = None) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
         """The denoised tiles of images, one after the other, and where they belong: for a progress bar.
 
@@ -130,11 +145,11 @@ class ResidualDAE(DenoisingAutoencoder):
         """
         self.check_shape(noisy)
         height, width = noisy.shape[2:]
-        stride = self.network.stride  # tiles begin where the network's own grid does
+        side, stride = self.side, self.network.stride
         halo = -(-self.network.reach // stride) * stride
-        for top, left in product(range(0, height, TILE), range(0, width, TILE)):
+        for top, left in self.corners(height, width):
             above, before = min(top, halo), min(left, halo)
-            rows, columns = slice(top, min(top + TILE, height)), slice(left, min(left + TILE, width))
+            rows, columns = slice(top, min(top + side, height)), slice(left, min(left + side, width))
             tile = noisy[:, :, top - above : rows.stop + halo, left - before : columns.stop + halo]
             inner = super().denoise(tile, level)[:, :, above:, before:]
             yield (slice(None), slice(None), rows, columns), inner[:, :, : rows.stop - top, : columns.stop - left]

@@ -1,10 +1,10 @@
-"""Networks that predict the noise of images of any size: convolutions (DnCNN, FFDNet) and a U-Net (DRUNet)."""
+"""Networks that predict the noise of images of any size: convolutions, as DnCNN and FFDNet, and a U-Net, as DRUNet."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from math import pi
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -103,6 +103,8 @@ class NoisePredictor(nn.Module, ABC):
         super().__init__()
         if min(colors, shuffle) < 1:
             raise ValueError(f"Channels and shuffle must be at least 1, got {colors=}, {shuffle=}.")
+        if condition not in get_args(Condition):
+            raise ValueError(f"The condition must be one of {', '.join(get_args(Condition))}, got {condition!r}.")
         self.condition, self.shuffle = condition, shuffle
         self.parts = colors * shuffle**2
         self.inputs = self.parts + (condition == "map")
@@ -129,7 +131,8 @@ class NoisePredictor(nn.Module, ABC):
         x = F.pixel_unshuffle(x, self.shuffle)
         if self.condition == "none":
             return self.hidden_maps(x, None)
-        assert level is not None
+        if level is None:
+            raise ValueError(f"A network that is conditioned on the noise level ({self.condition}) needs it.")
         if self.embedding is not None:
             return self.hidden_maps(x, self.embedding(level))
         told = level.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])
@@ -165,7 +168,7 @@ class ConvStack(NoisePredictor):
         super().__init__(colors, condition, shuffle)
         if depth < 2 or width < 1:
             raise ValueError(f"A stack of convolutions needs depth >= 2 and width >= 1, got {depth=}, {width=}.")
-        self.stride, self.reach = shuffle, (depth + 1) * shuffle
+        self.stride, self.reach = shuffle, (depth + 1) * shuffle - 1  # from one edge of a shuffled pixel to the other
         embedded = self.embedding is not None
         first = Modulated(self.inputs, width, embedded)
         self.hidden = nn.ModuleList([first, *(Modulated(width, width, embedded, norm) for _ in range(depth - 2))])
@@ -228,10 +231,10 @@ class Blocks(nn.Module):
 
 
 class UNet(NoisePredictor):
-    """A U-Net of residual blocks without batch norm, as DRUNet (Zhang et al., 2021).
+    """A U-Net of residual blocks without batch norm, after DRUNet (Zhang et al., 2021).
 
     Each scale halves height and width by a strided convolution and comes back by a transposed one; what comes back is
-    added to what went down.
+    added to what went down. Unlike DRUNet, it predicts the noise, and adds before the blocks of the way up.
 
     Args:
         colors: As for NoisePredictor.

@@ -11,32 +11,33 @@ from torch import Tensor
 
 from daezoo import runs
 from daezoo.checkpoint import load_model
+from daezoo.corruption import Gaussian
 from daezoo.data import PhotographsData
 from daezoo.data.location import located
 from daezoo.data.pictures import pictures_of
 from daezoo.evaluation import baselines, kair
 from daezoo.evaluation.command import levels
+from daezoo.evaluation.target import own_data
 from daezoo.figures import save
 from daezoo.hardware import exact_float32
 from daezoo.parser import Parser
 from daezoo.restoring import noise_of, suited
 from daezoo.studies.cells import add_row, rows_of
 from daezoo.studies.markdown import of
-from daezoo.studies.restoration_tables import OVERLAP, SETS, UNTOUCHED, panels
+from daezoo.studies.restoration_tables import OVERLAP, SETS, SWEPT, UNTOUCHED, panels
 from daezoo.studies.tables import render
 from daezoo.zoo import loading
 
 MODELS = ("residual.gray-gauss25", "residual.gray-blind", "residual.color-blind")
 SWEEP = tuple(range(5, 80, 5))
-"""Noise levels at which models are measured, on the sets of SWEPT."""
-SWEPT = ("set12", "photographs")
+"""Noise levels at which models are measured on the sets of SWEPT."""
 SHOWN = {1: ("coffee.png", 120, 190), 3: ("chelsea.png", 60, 90)}
 """The picture of which a crop is drawn, by channels, and where it begins: top and left."""
 SIDE = 128
 """Of the crop."""
 
 
-class Denoiser(NamedTuple):
+class Method(NamedTuple):
     """What is measured.
 
     Attributes:
@@ -54,7 +55,7 @@ class Denoiser(NamedTuple):
     high: str = ""
 
 
-def opened(name: str, source: str | None) -> Denoiser:
+def opened(name: str, source: str | None) -> Method:
     """A model, ready to be measured.
 
     Raises:
@@ -62,12 +63,12 @@ def opened(name: str, source: str | None) -> Denoiser:
     """
     path, checkpoint = loading.open_target(name, source)
     model = suited(name, load_model(path, checkpoint))
-    noise = checkpoint["datamodule_hyper_parameters"]["corruption"]
-    if not noise["class_path"].endswith(".Gaussian"):
-        raise ValueError(f"{name} was not trained under Gaussian noise, but {noise['class_path']}.")
-    sigma = noise["init_args"]["sigma"]
-    bounds = [sigma, sigma] if isinstance(sigma, int | float) else [sigma["init_args"][end] for end in ("low", "high")]
-    return Denoiser(name, model.denoise, [model.shape[0]], *(f"{255 * bound:.4g}" for bound in bounds))
+    noise = own_data(path, checkpoint, None).corruption
+    if not isinstance(noise, Gaussian):
+        raise ValueError(f"{name} was not trained under Gaussian noise, but {noise}.")
+    assert noise.level is not None
+    bounds = (f"{255 * bound:.4g}" for bound in noise.level.bounds)
+    return Method(name, model.denoise, [model.shape[0]], *bounds)
 
 
 def pictures_in(name: str, root: str) -> dict[str, Tensor]:
@@ -103,7 +104,7 @@ def estimated(pictures: dict[str, Tensor], sigma: float) -> dict[str, float]:
 
 @torch.inference_mode()
 @exact_float32()
-def drawn(denoisers: Sequence[Denoiser], channels: int, sigma: float = 25) -> dict[str, Tensor]:
+def drawn(denoisers: Sequence[Method], channels: int, sigma: float = 25) -> dict[str, Tensor]:
     """A crop of a photograph, noisy and restored by each, by name and PSNR of the whole photograph."""
     name, top, left = SHOWN[channels]
     clean = PhotographsData().whole(channels == 3)[name]
@@ -130,7 +131,10 @@ def run(args: list[str]) -> None:
     parser.add_argument("--root", type=str, default="$DAEZOO_DATA", help="The folder with bsd68 and set12 in it.")
     parser.add_argument("--sigma", type=str, default="15,25,50", help="Noise levels, of values in 0..255.")
     parser.add_argument(
-        "--sweep", type=Literal["yes", "no"], default="yes", help="Also models at 5, 10, …, 75, on set12 or photographs."
+        "--sweep",
+        type=Literal["yes", "no"],
+        default="yes",
+        help="Also models at 5, 10, …, 75, on set12 or photographs.",
     )
     parser.add_argument("--source", type=str | None, help="Where to look for zoo names, as for daezoo zoo.")
     parser.add_argument("--docs", type=str, default="docs", help="Where studies/*.csv, images and results.md go.")
@@ -141,7 +145,8 @@ def run(args: list[str]) -> None:
     if not sets or len(sets) < len(options.sets.split(",")):
         raise ValueError(f"--sets takes names of {', '.join(SETS)}, with commas between; got {options.sets!r}.")
     models = [opened(name, options.source) for name in options.models.split(",")]
-    others = [Denoiser(name, baselines.denoiser(name), (1, 3)) for name in baselines.METHODS]
+    others = [Method(name, baselines.denoiser(name), (1, 3)) for name in baselines.METHODS]
+    added = False
     for name, pictures in sets.items():
         for one in [*others, *models]:
             swept = SWEEP if name in SWEPT and one in models and options.sweep == "yes" else ()
@@ -152,8 +157,10 @@ def run(args: list[str]) -> None:
                     found = measured(one.denoise, pictures, sigma)
                     found |= estimated(pictures, sigma) if one.name == UNTOUCHED else {}
                     add_row(table, {**key, "low": one.low, "high": one.high, **found, "commit": runs.commit()}, key)
+                    added = True
     for channels in (1, 3):
         fitting = [one for one in [*others, *models] if channels in one.channels]
-        if any(one in models for one in fitting):
-            save(panels(drawn(fitting, channels)), docs / "images" / f"restoration-{'grey' if channels == 1 else 'colour'}.png")
+        picture = docs / "images" / f"restoration-{'grey' if channels == 1 else 'colour'}.png"
+        if any(one in models for one in fitting) and (added or not picture.exists()):
+            save(panels(drawn(fitting, channels)), picture)
     print(*render(docs), sep="\n")

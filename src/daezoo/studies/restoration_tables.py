@@ -1,6 +1,6 @@
 """What the study `restoration` found, beside what was published: tables and plots from its rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -10,6 +10,8 @@ from daezoo.studies.markdown import Rows, grouped, of, table
 
 SETS = {"bsd68": 1, "set12": 1, "photographs": 3}
 """Sets of pictures, and their channels."""
+SWEPT = ("set12", "photographs")
+"""The sets on which models are measured at many noise levels."""
 OVERLAP = "04.png"
 """The picture of Set12 that a training picture of BSD400 overlaps."""
 PUBLISHED = {
@@ -28,7 +30,7 @@ PUBLISHED = {
         "DRUNet": (33.25, 30.94, 27.90),
     },
 }
-"""Mean PSNR at sigma 15, 25 and 50: Dabov et al. (2007), Zhang et al. (2017, 2018, 2021)."""
+"""Mean PSNR at sigma 15, 25 and 50, as Zhang et al. (2017, 2018, 2021) print them, BM3D (Dabov et al., 2007) too."""
 LEVELS = ("15", "25", "50")
 UNTOUCHED = "noisy input"
 """The method that does nothing; its rows also have the estimate of the noise level."""
@@ -36,9 +38,10 @@ UNTOUCHED = "noisy input"
 SECTION = """## Denoising photographs
 
 `daezoo reproduce restoration`. {protocol}. Nothing was picked on these pictures: what is picked is picked on a part of
-the training pictures. Published numbers are marked by "published"; DRUNet was trained on some 8,600 large pictures, the
-others, as ours, on pictures like the 400 of BSD400. "without {overlap}" leaves out the picture of Set12 that a training
-picture overlaps. What learns nothing is told the noise level, and so are the models that take it.
+the training pictures. Published numbers are marked by "published"; DnCNN was trained on the 400 pictures of BSD400, as
+our grey models, FFDNet and DRUNet on more, DRUNet on some 8,600 large ones. "without {overlap}" leaves out the picture
+of Set12 that a training picture overlaps. What learns nothing is told the noise level, and so are the models that take
+it.
 """
 TITLES = {
     "bsd68": "BSD68, grey",
@@ -100,7 +103,7 @@ def shown(row: Mapping[str, str] | None, name: str, digits: int) -> str:
 
 def plot_sweep(rows: Rows) -> Figure | None:
     """PSNR over the noise level, a line for each model: dashed outside of the levels of its training."""
-    swept = [row for row in rows if row["low"] and row["set"] in ("set12", "photographs")]
+    swept = [row for row in rows if row["low"] and row["set"] in SWEPT]
     groups = grouped(swept, "set", "method")
     if not any(len(one) > len(LEVELS) for one in groups.values()):
         return None
@@ -112,10 +115,11 @@ def plot_sweep(rows: Rows) -> Figure | None:
                 continue
             points = sorted((float(row["sigma"]), float(row["psnr"])) for row in one)
             low, high = float(one[0]["low"]), float(one[0]["high"])
-            (line,) = axis.plot(*zip(*points, strict=True), linestyle="--", linewidth=1)
-            inside = [point for point in points if low - 0.5 <= point[0] <= high + 0.5]
             label = f"{method}, trained at {trained(one[0])}"
-            axis.plot(*zip(*inside, strict=True), color=line.get_color(), marker="o", markersize=4, label=label)
+            (line,) = axis.plot(*zip(*points, strict=True), linestyle="--", linewidth=1, label=label)
+            inside = [point for point in points if low - 0.5 <= point[0] <= high + 0.5]
+            if inside:
+                axis.plot(*zip(*inside, strict=True), color=line.get_color(), marker="o", markersize=4)
         axis.set(title=TITLES[name], xlabel="noise level, of values in 0..255", ylabel="PSNR (dB)")
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.3)
@@ -123,7 +127,7 @@ def plot_sweep(rows: Rows) -> Figure | None:
     return figure
 
 
-PLOTS = {"restoration-sweep": plot_sweep}
+PLOTS: dict[str, Callable[[Rows], Figure | None]] = {"restoration-sweep": plot_sweep}
 
 
 def panels(pictures: Mapping[str, Tensor], columns: int = 5) -> Figure:
