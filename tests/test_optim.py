@@ -1,4 +1,4 @@
-from math import nan
+from math import cos, nan, pi
 
 import pytest
 import torch
@@ -47,9 +47,10 @@ def test_a_momentum_out_of_range_is_an_error(momentum):
 
 
 @every_optimizer
-def test_a_learning_rate_is_constant_or_falls_along_a_half_cosine(kind):
+def test_a_learning_rate_is_constant_or_rises_and_falls_along_a_half_cosine(kind):
     assert [kind(0.2).rate(share) for share in (0.0, 0.3, 1.0)] == [0.2] * 3
     falling = kind(0.2, schedule="cosine")
-    assert [falling.rate(share) for share in (0, 1 / 3, 0.5, 1)] == pytest.approx([0.2, 0.15, 0.1, 0.0])
+    assert [falling.rate(share) for share in (1 / 3, 0.5, 1)] == pytest.approx([0.15, 0.1, 0.0])
+    assert [falling.rate(share) for share in (0, 0.01)] == pytest.approx([0.0, 0.2 * 0.2 * (1 + cos(0.01 * pi)) / 2])
     with pytest.raises(ValueError, match="The schedule must be one of constant, cosine, got 'cosin'"):
         kind(schedule="cosin")

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 Schedule = Literal["constant", "cosine"]
+WARM_UP = 0.05
+"""Share of the training in which a learning rate rises that falls later."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Optimizer(ABC):
         lr: Learning rate, > 0.
         weight_decay: >= 0; decoupled from the gradient for AdamW.
         schedule: Whether the learning rate is constant, or falls to 0 along a half cosine: lr (1 + cos(π p)) / 2, where
-            p is the share of the training that is over.
+            p is the share of the training that is over; before p = WARM_UP, it rises to that from 0 in a line.
 
     Raises:
         ValueError: If a number lies out of range, or the schedule is not known.
@@ -32,7 +34,9 @@ class Optimizer(ABC):
 
     def rate(self, progress: float) -> float:
         """The learning rate when this share of the training, in [0, 1], is over."""
-        return self.lr if self.schedule == "constant" else self.lr * (1 + cos(pi * progress)) / 2
+        if self.schedule == "constant":
+            return self.lr
+        return self.lr * min(1, progress / WARM_UP) * (1 + cos(pi * progress)) / 2
 
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):

@@ -104,8 +104,9 @@ def samples_of(file: Path) -> Samples:
     try:
         # opened by name, uncompressed TIFF would be mapped into memory, and turned wrongly; a warning precedes an error
         with warnings.catch_warnings(action="ignore"), open(file, "rb") as raw, Image.open(raw, formats=READ) as opened:
-            if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":  # whose others are views of the same
-                raise ValueError(f"it has {opened.n_frames} pages; save the one you mean")
+            pages = getattr(opened, "n_frames", 1)
+            if pages > 1 and opened.format != "MPO":  # whose others are views of the same
+                raise ValueError(f"it has {pages} pages; save the one you mean")
             profile = opened.info.get("icc_profile") if opened.mode not in ("CMYK", "LAB") else None
             values = _wide_samples(file, opened) if _is_wide(opened) else _samples(opened)
             orientation, exif = _exif_of(opened)

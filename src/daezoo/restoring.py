@@ -256,8 +256,8 @@ def opened(options: Namespace) -> tuple[ResidualDAE, Corruption | None]:
 def progress_over(pictures: int) -> Iterator[Begin]:
     """A bar over pictures, where a terminal shows it: what to call with the name of each and its number of tiles."""
     console = Console(stderr=True)
-    shown = {"disable": not console.is_terminal, "redirect_stdout": sys.stdout.isatty()}
-    with Progress(console=console, transient=True, **shown) as progress:
+    quiet, shared = not console.is_terminal, sys.stdout.isatty()
+    with Progress(console=console, transient=True, disable=quiet, redirect_stdout=shared) as progress:
         task, begun = progress.add_task("", total=pictures), count()
 
         def begin(name: str, tiles: int) -> Callable[[], None]:

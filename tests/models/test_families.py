@@ -113,11 +113,14 @@ def rates(model, data, folder, **options):
     return seen
 
 
+def falling(steps: int) -> list[float]:
+    return [0.0, *(0.05 * (1 + cos(pi * step / steps)) for step in range(1, steps))]
+
+
 @pytest.mark.parametrize("end", [{"max_epochs": 2}, {"max_epochs": -1, "max_steps": 8}], ids=["epochs", "steps"])
 def test_a_cosine_schedule_falls_over_the_whole_training(end, tmp_path):
     model, data = build("vanilla", optimizer=AdamW(0.1, schedule="cosine"))
-    expected = [0.05 * (1 + cos(pi * step / 8)) for step in range(8)]
-    assert rates(model, data, tmp_path, **end) == pytest.approx(expected)
+    assert rates(model, data, tmp_path, **end) == pytest.approx(falling(8))
 
 
 def test_a_cosine_schedule_falls_in_every_phase_of_a_stack(tmp_path):
@@ -125,9 +128,7 @@ def test_a_cosine_schedule_falls_in_every_phase_of_a_stack(tmp_path):
         "stacked", hidden=[6, 5], epochs_per_layer=1, end_to_end_epochs=2, code_corruption=[Masking(0.5)],
         optimizer=AdamW(0.1, schedule="cosine"),
     )  # fmt: skip
-    layer = [0.05 * (1 + cos(pi * step / 4)) for step in range(4)]
-    end = [0.05 * (1 + cos(pi * step / 8)) for step in range(8)]
-    assert rates(model, data, tmp_path, max_epochs=4) == pytest.approx([*layer, *layer, *end])
+    assert rates(model, data, tmp_path, max_epochs=4) == pytest.approx([*falling(4), *falling(4), *falling(8)])
 
 
 def test_a_cosine_schedule_needs_an_end(tmp_path):
