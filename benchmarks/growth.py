@@ -94,7 +94,7 @@ def measure(quick: bool) -> dict[str, dict[str, list[Point]]]:
     sides = (16, 32) if quick else (20, 40, 80, 160)
     workers = (0, 1) if quick else (0, 1, 2, 4)
     data = 2_000 if quick else 50_000
-    residual = ("--model.network.depth", "8", "--model.network.shuffle", "1", "--data.batch_size", "8")
+    residual = ("--model.network", "daezoo.architectures.ConvStack", "--data.batch_size", "8")
     residual += ("--trainer.limit_train_batches", "2" if quick else "10")
     return {
         "samples in the training set": {

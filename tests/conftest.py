@@ -28,7 +28,7 @@ HOOK = install_import_hook(
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
-VARIANTS = ("dncnn", "ffdnet", "unet")
+VARIANTS = ("dncnn", "drunet", "ffdnet")
 """Configurations of a model that has a simpler one of its own."""
 ALL_MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
 MODELS = [name for name in ALL_MODELS if name not in VARIANTS]

@@ -9,12 +9,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import ROOT
 
 SMALL = {
     "stacked": "--model.epochs_per_layer 1 --model.end_to_end_epochs 0 --model.hidden [8,8,8]",
-    "residual": "--trainer.max_epochs 1 --model.network.width 4 --model.network.depth 2",
+    "residual": "--trainer.max_epochs 1 --model.network.widths [4]",
 }
 
 
@@ -41,6 +42,17 @@ def test_every_command_of_the_readme_runs(daezoo_command, workplace):
     rng = np.random.default_rng(0)
     images = {f"{split}_images": rng.integers(0, 256, (150, 8, 8), np.uint8) for split in ("train", "test")}
     np.savez(workplace / "my.npz", **images)
+    hole = np.zeros((40, 50), np.uint8)
+    hole[10:20, 10:30] = 255
+    Image.fromarray(hole).save(workplace / "holes.png")
+    for name in (
+        "scan.png",
+        "photo.jpg",
+        "holiday/a.png",
+        *(f"{kind}/{k}.png" for kind in ("pictures", "noisy") for k in range(3)),
+    ):
+        (workplace / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(workplace / name)
     commands = [shlex.split(line) for block in blocks("README.md", "bash") for line in block.splitlines()]
     assert len(commands) > 8
     for command in commands:
@@ -52,7 +64,7 @@ def test_every_command_of_the_readme_runs(daezoo_command, workplace):
         if arguments[0] == "fit" and "--resume" not in arguments:
             model = next(model for model in ("stacked", "residual", "conv", "vanilla") if model in " ".join(arguments))
             arguments += shlex.split(SMALL.get(model, "--trainer.max_epochs 1"))
-            if "configs/data/images.yaml" in arguments:
+            if {"configs/data/images.yaml", "configs/data/pairs.yaml"} & set(arguments):
                 arguments += ["--data.crops_per_epoch", "64"]
         status, out, err = daezoo_command(*arguments)
         assert status == 0, (command, err)

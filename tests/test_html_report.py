@@ -221,7 +221,7 @@ def test_a_model_that_died(folder, value):
 
 def test_a_residual_model_and_a_corruption_without_a_level(fit):
     corruption = ["--data.corruption", "OneOf", "--data.corruption.choices", "[{class_path: Masking}]"]
-    small = ["--model.network.width", "4", "--model.network.depth", "2"]
+    small = ["--model.network.widths", "[4,6]"]
     one = page(fit("residual", "digits", *small, *corruption))
     assert "OneOf has no single level" in one.words["noise"]
     assert "as it is" in one.words["noise"]

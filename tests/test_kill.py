@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 # stacked: killed at any time of its four phases; residual in bf16 where the CPU is fast at it
 SHORT = {
     "stacked": ("--model.epochs_per_layer", "1", "--model.end_to_end_epochs", "1", "--model.hidden", "[300,300,300]"),
-    "residual": ("--trainer.max_epochs", "4", "--model.network.width", "16", "--model.network.depth", "4"),
+    "residual": ("--trainer.max_epochs", "4", "--model.network.widths", "[16,16]"),
 }
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
 

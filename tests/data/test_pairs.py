@@ -59,7 +59,7 @@ def test_both_are_augmented_alike_in_training(folders, tmp_path, monkeypatch):
     ]
     where = ["--data.root", folders["root"], "--data.noisy", folders["noisy"], "--runs", str(tmp_path / "runs")]
     small = ["--data.crop", "8", "--data.crops_per_epoch", "32", "--data.batch_size", "16", "--trainer.max_epochs", "1"]
-    network = ["--model.network.width", "4", "--model.network.depth", "3", "--pictures", "false"]
+    network = ["--model.network.widths", "[4,6]", "--pictures", "false"]
     fit(
         [
             "fit",

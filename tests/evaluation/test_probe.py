@@ -23,7 +23,7 @@ TINY = {
     "vanilla": ["--model.hidden", "[16]", "--model.activation", "sigmoid"],
     "stacked": ["--model.hidden", "[16,12,8]", "--model.epochs_per_layer", "1", "--model.end_to_end_epochs", "0"],
     "conv": ["--model.channels", "[4,6]", "--model.code", "8"],
-    "residual": ["--model.network.width", "6", "--model.network.depth", "3"],
+    "residual": ["--model.network.widths", "[6,8]"],
 }
 Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
 

@@ -24,7 +24,7 @@ TINY = {
     "vanilla": ["--model.hidden", "[16]", "--model.tied", "false"],
     "stacked": ["--model.hidden", "[16,12,8]", "--model.epochs_per_layer", "1", "--model.end_to_end_epochs", "0"],
     "conv": ["--model.channels", "[4,6]", "--model.code", "8"],
-    "residual": ["--model.network.width", "6", "--model.network.depth", "3"],
+    "residual": ["--model.network.widths", "[6,8]"],
 }
 STILL = ["--model.optimizer", "SGD", "--model.optimizer.lr", "1e-12"]
 

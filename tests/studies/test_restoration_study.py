@@ -21,7 +21,7 @@ def quick(daezoo_command, workplace, monkeypatch):
         draw = np.random.default_rng(count)
         folder_of(workplace / name, *(draw.integers(0, 256, (20, 30), np.uint8) for _ in range(count)))
     (workplace / "set12" / "picture03.png").rename(workplace / "set12" / "04.png")
-    noise = ("--model.network.width", "4", "--data.corruption.sigma", RANGE)
+    noise = ("--model.network.widths", "[4]", "--data.corruption.sigma", RANGE)
     status, _, err = daezoo_command("fit", *CONFIG, *SMALL, *noise, "--name", "run")
     assert status == 0, err
     known = {name: baselines.METHODS[name] for name in ("noisy input", "Gaussian blur")}
