@@ -195,6 +195,7 @@ def test_nothing_is_written_over_unless_it_is_forced(daezoo_command, workplace, 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
+        (("grey", "", "out"), "A name is empty"),
         (("grey", "gone.png", "out.png"), "There is no picture or folder gone.png"),
         (("grey", "in.png", "out.gif"), "must end with .png"),
         (("grey", "empty", "out"), "The folder empty has no pictures"),

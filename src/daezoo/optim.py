@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-Schedule = Literal["constant", "cosine"]
+RateSchedule = Literal["constant", "cosine"]
 WARM_UP = 0.05
 """Share of the training in which a learning rate rises that falls later."""
 
@@ -30,7 +30,7 @@ class Optimizer(ABC):
 
     lr: float
     weight_decay: float = 0.0
-    schedule: Schedule = field(default="constant", kw_only=True)
+    schedule: RateSchedule = field(default="constant", kw_only=True)
 
     def rate(self, progress: float) -> float:
         """The learning rate when this share of the training, in [0, 1], is over."""
@@ -39,8 +39,8 @@ class Optimizer(ABC):
         return self.lr * min(1, progress / WARM_UP) * (1 + cos(pi * progress)) / 2
 
     def __post_init__(self) -> None:
-        if self.schedule not in get_args(Schedule):
-            raise ValueError(f"The schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}.")
+        if self.schedule not in get_args(RateSchedule):
+            raise ValueError(f"The schedule must be one of {', '.join(get_args(RateSchedule))}, got {self.schedule!r}.")
         if not (0 < self.lr < inf and 0 <= self.weight_decay < inf):
             raise ValueError(
                 f"{type(self).__name__} needs lr > 0 and weight_decay >= 0, "

@@ -190,6 +190,8 @@ def run(args: list[str]) -> None:
     )
     options = parser.parse_args(args)
     check_sigma(options.sigma)
+    if not (options.input and options.output):  # Path("") is the folder one is in
+        raise ValueError(f"A name is empty: got input={options.input!r} and output={options.output!r}.")
     pairs = jobs(Path(options.input), Path(options.output), options.force)
     model, noise = opened(options)
     if isinstance(noise, MASKS):
