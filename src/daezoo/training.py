@@ -19,7 +19,7 @@ from PIL import Image
 import daezoo.data
 import daezoo.models  # noqa: F401  (imported so that --model StackedDAE is a known name)
 from daezoo import figures, hardware, runs
-from daezoo.checkpoint import AtomicCheckpointIO, read
+from daezoo.checkpoint import AtomicCheckpointIO, load_model, read
 from daezoo.data.base import DenoisingDataModule
 from daezoo.evaluation.restoration import evaluate
 from daezoo.files import write_atomically, write_text
@@ -28,6 +28,7 @@ from daezoo.parser import Parser
 from daezoo.quiet import quieten
 from daezoo.recording import EpochLines, RunRecorder
 from daezoo.report import print_restoration
+from daezoo.zoo import loading
 
 
 def number_seed(seed: bool | int) -> int:
@@ -76,6 +77,9 @@ class DaezooCLI(LightningCLI):
             help="torch.compile the network, in this mode. For GPUs: on CPUs it was measured to gain nothing.",
         )
         parser.add_argument("--resume", type=str | None, help="Run folder to go on with; only --trainer.* beside it.")
+        parser.add_argument(
+            "--start_from", type=str | None, help="Weights to begin with: of a zoo name, a run folder or a checkpoint."
+        )
         parser.add_argument("--pictures", type=bool, default=True, help="Draw reconstructions, filters and curves.")
         parser.add_argument("--checkpoint_every_n_steps", type=int, default=500, help="Also at every epoch's end.")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=number_seed)
@@ -153,6 +157,8 @@ class DaezooCLI(LightningCLI):
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
             self.model.loss.check(next(self.datamodule.evaluation_batches("train")).clean)
+        if self.options.start_from and not (self.resume and (self.resume / "checkpoints" / "last.ckpt").is_file()):
+            self._start_from(self.options.start_from)
         self.model.compile_mode = self.options.compile
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -169,6 +175,22 @@ class DaezooCLI(LightningCLI):
         what = f"{type(self.model).__name__} on {type(self.datamodule).__name__}"
         size = sum(parameter.numel() for parameter in self.model.parameters())
         print(f"{'Resuming' if self.resume else 'Training'} {what}, {size:,} parameters, in {folder}", flush=True)
+
+    def _start_from(self, target: str) -> None:
+        """Give the model the weights of another.
+
+        Raises:
+            ValueError: If they do not fit.
+        """
+        path, checkpoint = loading.open_target(target)
+        other = load_model(path, checkpoint)
+        if type(other) is not type(self.model) or other.classifier is not None:
+            what = f"a {type(other).__name__}{' that was fine-tuned to classify' * (other.classifier is not None)}"
+            raise ValueError(f"{target} is {what}; its weights cannot begin a {type(self.model).__name__}.")
+        try:
+            self.model.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"The weights of {target} do not fit this model: {error}") from error
 
     def _first_line(self, folder: Path) -> str:
         """The command that started the run, as a comment."""
