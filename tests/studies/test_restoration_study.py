@@ -100,6 +100,15 @@ def test_a_sweep_is_dashed_outside_of_the_levels_of_training():
     assert plot_sweep(rows[:3]) is None
 
 
+def test_before_is_left_and_after_right():
+    one = restoration.Method("one", lambda noisy, sigma: noisy * 0 + sigma, (3,))
+    pixels = restoration.before_after(one).pixels
+    height, width = pixels.shape[0], pixels.shape[1] // 2
+    assert (height, width) == (300, 451)
+    assert pixels[:, :width].std() > 0.1
+    np.testing.assert_allclose(pixels[:, width:], 25 / 255, atol=1e-6)
+
+
 def test_a_crop_is_restored_as_the_whole_photograph_is():
     seen = []
     one = restoration.Method("one", lambda noisy, sigma: seen.append(noisy.shape) or noisy, (1,))

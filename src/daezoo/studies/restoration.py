@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from daezoo import runs
+from daezoo import photographs, runs
 from daezoo.checkpoint import load_model
 from daezoo.corruption import Gaussian
 from daezoo.data import PhotographsData
@@ -21,6 +21,7 @@ from daezoo.evaluation.target import own_data
 from daezoo.figures import save
 from daezoo.hardware import exact_float32
 from daezoo.parser import Parser
+from daezoo.photographs import Photograph
 from daezoo.restoring import noise_of, suited
 from daezoo.studies.cells import add_row, rows_of
 from daezoo.studies.markdown import of
@@ -35,6 +36,8 @@ SHOWN = {1: ("coffee.png", 120, 190), 3: ("chelsea.png", 60, 90)}
 """The picture of which a crop is drawn, by channels, and where it begins: top and left."""
 SIDE = 128
 """Of the crop."""
+BEFORE_AFTER = "images/before-after.jpg"
+"""The picture of the README."""
 
 
 class Method(NamedTuple):
@@ -116,6 +119,16 @@ def drawn(denoisers: Sequence[Method], channels: int, sigma: float = 25) -> dict
     return {title: picture[:, top : top + SIDE, left : left + SIDE] for title, picture in found.items()}
 
 
+@torch.inference_mode()
+@exact_float32()
+def before_after(denoiser: Method, sigma: float = 25) -> Photograph:
+    """A whole photograph, under noise on the left and restored on the right."""
+    clean = PhotographsData().whole(True)[SHOWN[3][0]]
+    noisy = kair.noisy_of(clean, sigma)[None]
+    both = torch.cat([noisy, denoiser.denoise(noisy, sigma / 255).cpu()], 3)
+    return Photograph(both[0].permute(1, 2, 0).numpy())
+
+
 def run(args: list[str]) -> None:
     """Measure what is not measured yet, draw the figures and render the results.
 
@@ -163,4 +176,6 @@ def run(args: list[str]) -> None:
         picture = docs / "images" / f"restoration-{'grey' if channels == 1 else 'colour'}.png"
         if any(one in models for one in fitting) and (added or not picture.exists()):
             save(panels(drawn(fitting, channels)), picture)
+            if channels == 3:
+                photographs.write(before_after(next(one for one in fitting if one in models)), docs / BEFORE_AFTER)
     print(*render(docs), sep="\n")
