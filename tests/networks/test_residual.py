@@ -1,12 +1,22 @@
 from math import cos, pi, sin
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from daezoo.networks import residual
-from daezoo.networks.residual import EMBEDDING, Condition, ConvStack, Embedding, Modulated, NoisePredictor, UNet
+from daezoo.networks.residual import (
+    EMBEDDING,
+    Condition,
+    ConvStack,
+    Embedding,
+    Modulated,
+    NoisePredictor,
+    UNet,
+    mirrored,
+)
 
 BUILDS = {
     "stack": lambda colors, condition: ConvStack(colors, condition, 6, 4),
@@ -142,7 +152,7 @@ def test_a_size_that_does_not_fit_is_filled_with_the_last_row_and_column():
     larger = torch.cat([IMAGE, IMAGE[:, :, -1:].expand(-1, -1, 2, -1)], 2)
     larger = torch.cat([larger, larger[..., -1:].expand(-1, -1, -1, 3)], 3)[:, :, :12, :12]
     cut = larger[:, :, :10, :9]
-    torch.testing.assert_close(network(cut), network(F.pad(cut, [0, 3, 0, 2], mode="replicate"))[:, :, :10, :9])
+    torch.testing.assert_close(network(cut), network(F.pad(cut, [0, 3, 0, 2], mode="reflect"))[:, :, :10, :9])
 
 
 @pytest.mark.parametrize("condition", ["mapp", "None"])
@@ -213,3 +223,16 @@ def test_no_channels_and_no_parts_are_an_error(network):
 def test_a_u_net_without_scales_or_width_is_an_error(numbers):
     with pytest.raises(ValueError, match="A U-Net needs one scale or more"):
         UNet(1, "none", *numbers)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (2, 3), (3, 2), (5, 7), (8, 4), (9, 13)])
+def test_what_lacks_to_a_multiple_of_the_stride_is_mirrored(height, width):
+    images = torch.arange(2.0 * height * width).view(2, 1, height, width)
+    found = mirrored(images, 4)
+    below, right = -height % 4, -width % 4
+    np.testing.assert_array_equal(found, np.pad(images, [(0, 0), (0, 0), (0, below), (0, right)], mode="reflect"))
+
+
+def test_sizes_that_fit_are_left_alone():
+    images = torch.rand(1, 3, 8, 12)
+    assert mirrored(images, 4) is images

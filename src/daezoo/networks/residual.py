@@ -45,6 +45,17 @@ class Embedding(nn.Module):
         return self.layers(features)
 
 
+def mirrored(images: Images, stride: int) -> Float[Tensor, "batch channels height width"]:
+    """Images of a height and width that are multiples of the stride: what is lacking is mirrored at the last pixel."""
+    for dimension in (2, 3):
+        size = images.shape[dimension]
+        if size % stride:
+            period = max(1, 2 * (size - 1))
+            place = torch.arange(size + -size % stride, device=images.device) % period
+            images = images.index_select(dimension, torch.minimum(place, period - place))
+    return images
+
+
 class Modulated(nn.Module):
     """A convolution, batch norm if wanted, and FiLM if there is an embedding: y → (1 + scale) y + shift, by channel.
 
@@ -91,7 +102,7 @@ class NoisePredictor(nn.Module, ABC):
 
     Attributes:
         last: The last convolution.
-        stride: What height and width are padded to a multiple of, by repeating the last row and column.
+        stride: What height and width are padded to a multiple of, by mirroring: repeated rows of noise are no noise.
         reach: An output pixel depends on no input pixel further away than this.
     """
 
@@ -126,9 +137,7 @@ class NoisePredictor(nn.Module, ABC):
 
     def features(self, noisy: Images, level: Levels | None = None) -> Maps:
         """The last hidden feature map, (batch, width, H / shuffle, W / shuffle) of the padded image."""
-        below, right = (-side % self.stride for side in noisy.shape[2:])
-        x = F.pad(noisy, [0, right, 0, below], mode="replicate") if below or right else noisy
-        x = F.pixel_unshuffle(x, self.shuffle)
+        x = F.pixel_unshuffle(mirrored(noisy, self.stride), self.shuffle)
         if self.condition == "none":
             return self.hidden_maps(x, None)
         if level is None:
