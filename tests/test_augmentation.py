@@ -1,3 +1,4 @@
+from itertools import permutations
 from math import nan, sqrt
 
 import pytest
@@ -6,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from daezoo.augmentation import ColorJitter, Crop, Flip, Turn
+from daezoo.augmentation import ColorJitter, Crop, Flip, ShuffleChannels, Turn
 
-AUGMENTATIONS = [Crop(2), Flip(0.5), Turn(), ColorJitter(0.9, 0.9, 0.9)]
+AUGMENTATIONS = [Crop(2), Flip(0.5), Turn(), ColorJitter(0.9, 0.9, 0.9), ShuffleChannels()]
 every_augmentation = pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=lambda kind: type(kind).__name__)
 
 
@@ -41,9 +42,8 @@ def test_every_sample_draws_its_own_parameters(augmentation):
     image = torch.rand(1, 3, 6, 6, generator=seeded())
     augmented = augmentation(image.expand(50, -1, -1, -1), seeded(1))
     different = len(augmented.flatten(1).unique(dim=0))
-    assert different == {Flip: 2, Turn: 8}.get(type(augmentation), different) and (
-        different in (2, 8) or different > 15
-    )
+    assert different == {Flip: 2, Turn: 8, ShuffleChannels: 6}.get(type(augmentation), different)
+    assert different in (2, 6, 8) or different > 15
     assert not torch.equal(augmented, augmentation(image.expand(50, -1, -1, -1), seeded(2)))
 
 
@@ -134,3 +134,12 @@ def test_turn_keeps_the_shape_of_images_that_are_not_square():
     turned = Turn()(image.expand(100, -1, -1, -1), seeded(1)).unique(dim=0)
     wanted = torch.cat([image, image.flip(3), image.flip(2), image.flip(2, 3)]).unique(dim=0)
     assert torch.equal(turned, wanted)
+
+
+def test_shuffle_channels_makes_each_order_equally_often():
+    image = torch.rand(1, 3, 2, 3, generator=seeded())
+    shuffled = ShuffleChannels()(image.expand(6000, -1, -1, -1), seeded(1))
+    orders = torch.cat([image[:, list(order)] for order in permutations(range(3))])
+    counts = torch.stack([(shuffled == one).flatten(1).all(1).sum() for one in orders])
+    assert counts.sum() == 6000
+    assert (counts - 1000).abs().max() < 145  # five standard errors of √(6000 · 1/6 · 5/6)

@@ -126,3 +126,13 @@ class ColorJitter(Augmentation):
         images = mean + (images - mean) * (1 + self.contrast * draw[1])
         gray = images.mean(1, keepdim=True)
         return (gray + (images - gray) * (1 + self.saturation * draw[2])).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class ShuffleChannels(Augmentation):
+    """The channels of each image in a random order: colours that few photographs have."""
+
+    def __call__(self, clean: Images, generator: torch.Generator | None = None) -> Images:
+        """Reorder every image's channels by its own draw."""
+        order = torch.rand(clean.shape[:2], generator=generator, device=clean.device).argsort(1)
+        return clean.gather(1, order[:, :, None, None].expand_as(clean))
