@@ -7,9 +7,10 @@ import torch
 
 from daezoo import photographs, restoring
 from daezoo.architectures import ConvStack
+from daezoo.corruption import BlockMasking, Gaussian, Masking, OneOf
 from daezoo.models import ResidualDAE, VanillaDAE, residual
 from daezoo.photographs import Photograph
-from daezoo.restoring import denoised, noise_of, tiles_of
+from daezoo.restoring import denoised, fills_holes, noise_of, tiles_of
 
 
 def tiny(colors: int = 1, condition: str = "none") -> ResidualDAE:
@@ -238,3 +239,8 @@ def test_a_picture_of_any_size_is_denoised(daezoo_command, workplace, models, si
         status, _, err = daezoo_command("denoise", "told", "in.png", "other.png")
         assert status == 2
         assert "one row or column" in err
+
+
+def test_holes_of_several_kinds_are_holes():
+    assert fills_holes(Masking()) and fills_holes(OneOf([BlockMasking(size=2), BlockMasking(size=8)]))
+    assert not fills_holes(OneOf([Masking(), Gaussian()])) and not fills_holes(None)

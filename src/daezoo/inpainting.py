@@ -10,12 +10,12 @@ from daezoo import photographs
 from daezoo.corruption import Corruption
 from daezoo.models import ResidualDAE
 from daezoo.photographs import Photograph
-from daezoo.restoring import MASKS, command, denoised, jobs, opened, progress_over, tiles_of
+from daezoo.restoring import MASKS, command, denoised, fills_holes, jobs, opened, progress_over, tiles_of
 
 
 def check_trained(name: str, noise: Corruption | None) -> None:
     """Raise ValueError unless a model was trained to fill holes."""
-    if not isinstance(noise, MASKS):
+    if not fills_holes(noise):
         under = "it does not say under what it was trained" if noise is None else f"it was trained under {noise}"
         wanted = " or ".join(mask.__name__ for mask in MASKS)
         raise ValueError(f"{name} was not trained to fill holes: {under}, not {wanted}. Take residual.color-inpaint.")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from daezoo import photographs
 from daezoo.checkpoint import load_model
-from daezoo.corruption import BlockMasking, Corruption, Masking, Recorded
+from daezoo.corruption import BlockMasking, Corruption, Masking, OneOf, Recorded
 from daezoo.evaluation.target import on_device, own_data
 from daezoo.hardware import exact_float32
 from daezoo.models import ResidualDAE
@@ -32,6 +32,11 @@ MASKS = (Masking, BlockMasking)
 """Corruptions that teach a model to fill holes."""
 Begin = Callable[[str, int], Callable[[], None]]
 """Begins a picture of a name and a number of tiles: what to call after every tile."""
+
+
+def fills_holes(noise: Corruption | None) -> bool:
+    """Whether a corruption teaches a model to fill holes: it is one of MASKS, or one of several of them."""
+    return all(map(fills_holes, noise.choices)) if isinstance(noise, OneOf) else isinstance(noise, MASKS)
 
 
 def noise_of(pixels: NDArray[np.float32]) -> float:
@@ -194,7 +199,7 @@ def run(args: list[str]) -> None:
         raise ValueError(f"A name is empty: got input={options.input!r} and output={options.output!r}.")
     pairs = jobs(Path(options.input), Path(options.output), options.force)
     model, noise = opened(options)
-    if isinstance(noise, MASKS):
+    if fills_holes(noise):
         raise ValueError(f"{options.target} was trained to fill holes, not under noise: see daezoo inpaint.")
     failed = 0
     with progress_over(len(pairs)) as begin:
