@@ -473,3 +473,11 @@ def test_jpeg_wants_one_or_three_channels():
 def test_whole_numbers_are_refused(kind, unchecked):
     with pytest.raises(ValueError, match=r"got torch.uint8: divide by 255"):
         getattr(unchecked(module), kind)()(torch.full((2, 1, 4, 4), 100, dtype=torch.uint8))
+
+
+def test_masked_blocks_have_the_value():
+    clean = torch.rand(4, 3, 8, 8)
+    noisy, _, mask = BlockMasking(0.5, value=-1.0)(clean)
+    assert mask.any() and (noisy[mask] == -1).all() and torch.equal(noisy[~mask], clean[~mask])
+    with pytest.raises(ValueError, match="value must be finite, got inf"):
+        BlockMasking(value=float("inf"))

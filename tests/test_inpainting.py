@@ -8,7 +8,8 @@ from PIL import Image
 from daezoo import photographs, restoring
 from daezoo.architectures import ConvStack
 from daezoo.cli import main
-from daezoo.inpainting import filled, hole_of
+from daezoo.corruption import BlockMasking, Masking, OneOf
+from daezoo.inpainting import filled, hole_of, value_of
 from daezoo.models import ResidualDAE
 from daezoo.photographs import Photograph
 
@@ -60,7 +61,8 @@ def test_pixels_that_are_known_stay_and_those_of_the_hole_do_not(files):
     before, after = (np.asarray(Image.open(files / name)) for name in ("in.png", "out.png"))
     assert np.array_equal(before[~HOLE], after[~HOLE])
     assert (before[HOLE][:, :3] != after[HOLE][:, :3]).mean() > 0.9
-    assert np.array_equal(before[:, :, 3], after[:, :, 3])
+    assert np.array_equal(before[:, :, 3][~HOLE], after[:, :, 3][~HOLE])
+    assert (after[:, :, 3][HOLE] == 255).all()  # what was erased to be filled can be seen again
 
 
 def test_what_a_hole_shows_does_not_matter():
@@ -147,3 +149,15 @@ def test_what_is_there_is_not_overwritten_without_force(files, capsys):
 def test_a_folder_is_no_picture(files, capsys):
     assert status(["inpaint", "BlockMasking", str(files), str(files / "mask.png"), str(files / "new")]) == 2
     assert "takes one picture" in " ".join(capsys.readouterr().err.split())
+
+
+def test_holes_have_the_value_that_the_model_found_in_them():
+    kinds = [BlockMasking(size=2, value=-1.0), BlockMasking(size=4, value=-1.0)]
+    assert (value_of("m", Masking()), value_of("m", BlockMasking()), value_of("m", OneOf(kinds))) == (0, 0, -1)
+    with pytest.raises(ValueError, match=r"holes of several values, \[-1\.0, 0\.0\]"):
+        value_of("m", OneOf([*kinds, Masking()]))
+    seen = []
+    model = tiny()
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    filled(model, Photograph(np.full((20, 30, 1), 0.5, np.float32)), HOLE, -1.0)
+    assert (seen[0][0, 0].numpy()[HOLE] == -1).all() and (seen[0][0, 0].numpy()[~HOLE] == 0.5).all()

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
-from math import ceil
+from math import ceil, isfinite
 from typing import Any, ClassVar, get_args
 
 import numpy as np
@@ -254,31 +254,35 @@ class GaussianMasking(Corruption):
 
 @dataclass(frozen=True)
 class BlockMasking(Corruption):
-    """Structured masking: rectangles are set to 0, in all channels at once.
+    """Structured masking: rectangles are set to one value, in all channels at once.
 
-    A grid of `size` x `size` blocks is laid over each sample at a random offset, and each block is set to 0 with
-    probability `ratio`, so every element is masked with exactly that probability. Neighbouring blocks join into larger
+    A grid of `size` x `size` blocks is laid over each sample at a random offset, and each block is set to `value`
+    with probability `ratio`, so every element is masked with exactly that probability. Neighbouring blocks join into larger
     rectangles. Vectors (batch, D) get runs of `size` elements.
 
     Args:
         ratio: Share of masked elements, a probability in [0, 1].
         size: Side of a block in elements, >= 1.
+        value: What masked elements become. One that data does not have, such as -1, tells a hole from what is dark.
 
     Raises:
-        ValueError: If `ratio` lies outside [0, 1], or size < 1.
+        ValueError: If `ratio` lies outside [0, 1], size < 1, or the value is not finite.
     """
 
     ratio: float | Level = 0.25
     size: int = 4
+    value: float = 0.0
     level_name: ClassVar[str] = "ratio"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size < 1:
             raise ValueError(f"BlockMasking size must be at least 1, got {self.size}.")
+        if not isfinite(self.value):
+            raise ValueError(f"BlockMasking value must be finite, got {self.value}.")
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
-        """Set the masked blocks to 0."""
+        """Set the masked blocks to the value."""
         level = self.draw_level(clean, generator, progress)
         batch, width = len(clean), clean.shape[-1]
         height = clean.shape[-2] if clean.ndim > 2 else 1
@@ -292,7 +296,7 @@ class BlockMasking(Corruption):
         draw = blocks[sample, row[:, :, None], column[:, None, :]]
         draw = draw.view(batch, *[1] * max(clean.ndim - 3, 0), *clean.shape[max(clean.ndim - 2, 1) :])
         mask = (draw < level).expand_as(clean)
-        return Corrupted(clean.masked_fill(mask, 0.0), level.flatten(), mask)
+        return Corrupted(clean.masked_fill(mask, self.value), level.flatten(), mask)
 
 
 @dataclass(frozen=True)

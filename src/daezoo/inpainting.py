@@ -7,18 +7,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daezoo import photographs
-from daezoo.corruption import Corruption
+from daezoo.corruption import Corruption, OneOf
 from daezoo.models import ResidualDAE
 from daezoo.photographs import Photograph
 from daezoo.restoring import MASKS, command, denoised, fills_holes, jobs, opened, progress_over, tiles_of
 
 
-def check_trained(name: str, noise: Corruption | None) -> None:
-    """Raise ValueError unless a model was trained to fill holes."""
+def value_of(name: str, noise: Corruption | None) -> float:
+    """What a model that was trained to fill holes found in them.
+
+    Raises:
+        ValueError: If it was not, or found several values.
+    """
     if not fills_holes(noise):
         under = "it does not say under what it was trained" if noise is None else f"it was trained under {noise}"
         wanted = " or ".join(mask.__name__ for mask in MASKS)
         raise ValueError(f"{name} was not trained to fill holes: {under}, not {wanted}. Take residual.color-inpaint.")
+    kinds = noise.choices if isinstance(noise, OneOf) else [noise]
+    values = {value_of(name, kind) if isinstance(kind, OneOf) else getattr(kind, "value", 0.0) for kind in kinds}
+    if len(values) > 1:
+        raise ValueError(f"{name} was trained with holes of several values, {sorted(values)}: which is one to take?")
+    return float(values.pop())
 
 
 def hole_of(file: Path, picture: Photograph) -> NDArray[np.bool_]:
@@ -40,20 +49,26 @@ def hole_of(file: Path, picture: Photograph) -> NDArray[np.bool_]:
 
 
 def filled(
-    model: ResidualDAE, picture: Photograph, hole: NDArray[np.bool_], done: Callable[[], None] = lambda: None
+    model: ResidualDAE,
+    picture: Photograph,
+    hole: NDArray[np.bool_],
+    value: float = 0.0,
+    done: Callable[[], None] = lambda: None,
 ) -> Photograph:
-    """A picture whose hole is filled; no other pixel changes.
+    """A picture whose hole is filled, and opaque; no other pixel changes.
 
     Args:
         model: Trained under masking; if it is conditioned on a level, it is told the hole's share.
         picture: The picture; what it has in the hole is not looked at.
         hole: (H, W).
+        value: What the model found in holes when it was trained.
         done: Called after every tile.
     """
-    masked = picture._replace(pixels=np.where(hole[:, :, None], np.float32(0), picture.pixels))
+    masked = picture._replace(pixels=np.where(hole[:, :, None], np.float32(value), picture.pixels))
     level = None if model.network.condition == "none" else float(hole.mean())
     restored = denoised(model, masked, level, done).pixels
-    return picture._replace(pixels=np.where(hole[:, :, None], restored, picture.pixels))
+    alpha = None if picture.alpha is None else np.where(hole, np.float32(1), picture.alpha)
+    return picture._replace(pixels=np.where(hole[:, :, None], restored, picture.pixels), alpha=alpha)
 
 
 def run(args: list[str]) -> None:
@@ -79,8 +94,8 @@ def run(args: list[str]) -> None:
     hole = hole_of(Path(options.mask), picture)
     photographs.check_writable(picture, written)
     model, noise = opened(options)
-    check_trained(options.target, noise)
+    value = value_of(options.target, noise)
     with progress_over(1) as begin:
-        restored = filled(model, picture, hole, begin(read.name, tiles_of(model, picture)))
+        restored = filled(model, picture, hole, value, begin(read.name, tiles_of(model, picture)))
     photographs.write(restored, written)
     print(f"{written}: {hole.mean():.1%} filled")
