@@ -257,8 +257,8 @@ class BlockMasking(Corruption):
     """Structured masking: rectangles are set to one value, in all channels at once.
 
     A grid of `size` x `size` blocks is laid over each sample at a random offset, and each block is set to `value`
-    with probability `ratio`, so every element is masked with exactly that probability. Neighbouring blocks join into larger
-    rectangles. Vectors (batch, D) get runs of `size` elements.
+    with probability `ratio`, so every element is masked with exactly that probability. Neighbouring blocks join into
+    larger rectangles. Vectors (batch, D) get runs of `size` elements.
 
     Args:
         ratio: Share of masked elements, a probability in [0, 1].
