@@ -481,3 +481,9 @@ def test_masked_blocks_have_the_value():
     assert mask.any() and (noisy[mask] == -1).all() and torch.equal(noisy[~mask], clean[~mask])
     with pytest.raises(ValueError, match="value must be finite, got inf"):
         BlockMasking(value=float("inf"))
+
+
+@pytest.mark.parametrize("gain", [1e-40, 1e-20, 1e-10, 1e-8])
+def test_light_of_very_many_photons_has_next_to_no_noise(gain):
+    clean = torch.rand(4, 1, 8, 8)
+    assert (Poisson(gain)(clean).noisy - clean).abs().max() < 1e-3

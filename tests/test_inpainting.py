@@ -161,3 +161,17 @@ def test_holes_have_the_value_that_the_model_found_in_them():
     model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     filled(model, Photograph(np.full((20, 30, 1), 0.5, np.float32)), HOLE, -1.0)
     assert (seen[0][0, 0].numpy()[HOLE] == -1).all() and (seen[0][0, 0].numpy()[~HOLE] == 0.5).all()
+
+
+@pytest.mark.parametrize("empty", ["image", "mask", "output"])
+def test_an_empty_name_is_none(workplace, capsys, empty):
+    names = [("" if name == empty else f"{name}.png") for name in ("image", "mask", "output")]
+    assert status(["inpaint", "any", *names]) == 2
+    assert "A name is empty" in capsys.readouterr().err
+
+
+def test_a_format_that_loses_something_is_named(files, capsys):
+    Image.open(files / "in.png").convert("RGB").save(files / "plain.png")
+    names = [str(files / name) for name in ("plain.png", "mask.png", "out.jpg")]
+    assert status(["inpaint", "BlockMasking", *names]) == 0
+    assert "lossy" in capsys.readouterr().out

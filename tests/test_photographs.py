@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +239,7 @@ def test_values_of_32_bits_have_no_known_range(tmp_path):
     Image.fromarray(np.full((3, 4), 70_000, np.int32)).save(tmp_path / "a.tif")
     Image.fromarray(np.full((3, 4), 0.5, np.float32)).save(tmp_path / "b.tif")
     for name in ("a.tif", "b.tif"):
-        with pytest.raises(ValueError, match="32 bits, whose range is not known"):
+        with pytest.raises(ValueError, match="no unsigned ones of 16 bits, so their range is not known"):
             photographs.read(tmp_path / name)
 
 
@@ -257,3 +258,53 @@ def test_what_a_format_cannot_hold_is_not_written(tmp_path, one, name, said):
     with pytest.raises(ValueError, match=said):
         photographs.write(one, tmp_path / name)
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_samples_of_12_bits_or_with_a_sign_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((3, 4), 30_000, np.int16))
+    with pytest.raises(ValueError, match="no unsigned ones of 16 bits"):
+        photographs.read(tmp_path / "a.tif")
+    tags = [(256, 3, 2), (257, 3, 2), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 3, 2)]
+    tags.append((279, 4, 6))
+    data = bytes([0xFF, 0xF0, 0x00] * 2)  # rows of two samples of 12 bits: 4095 and 0
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = b"II*\0" + struct.pack("<I", 16) + data + bytes(2)
+    (tmp_path / "b.tif").write_bytes(head + struct.pack("<H", len(tags)) + entries + bytes(4))
+    with pytest.raises(ValueError, match="its values have 12 bits; save it with 8 or 16"):
+        photographs.read(tmp_path / "b.tif")
+
+
+def test_bitmaps_of_16_bits_a_pixel_are_colours_of_8(tmp_path):
+    fields = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 3, 4, 0, 0, 0, 0) + struct.pack("<III", 0xF800, 0x07E0, 0x1F)
+    pixels = struct.pack("<HH", 0xF800, 0x001F)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 70, 0, 0, 66) + fields + pixels)
+    assert photographs.samples_of(tmp_path / "a.bmp").values.tolist() == [[[255, 0, 0], [0, 0, 255]]]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_exif_data_of_png_are_kept(tmp_path, channels, bits):
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    written = picture(channels, channels == 3, bits, PROFILE)._replace(exif=exif.tobytes())
+    photographs.write(written, tmp_path / "a.png")
+    read = photographs.read(tmp_path / "a.png")
+    assert (read.profile, read.bits) == (PROFILE, bits)
+    kept = Image.Exif()
+    kept.load(read.exif)
+    assert kept[0x010F] == "a camera"
+
+
+def test_sound_pictures_are_not_called_broken(tmp_path, monkeypatch):
+    frames = [Image.new("RGB", (4, 3), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    with pytest.raises(ValueError, match=r"a\.tif cannot be read: it has 2 pages; save the one you mean"):
+        photographs.read(tmp_path / "a.tif")
+    photographs.write(picture(3, False, 16), tmp_path / "b.tif")
+
+    def lacking(*args, **kwargs):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile, "imread", lacking)
+    with pytest.raises(ValueError, match=r"b\.tif cannot be read: it is compressed in a way that is not read"):
+        photographs.read(tmp_path / "b.tif")

@@ -36,8 +36,12 @@ def models(monkeypatch):
         "holes": tiny(),
         "pairs": tiny(condition="map"),
         "white": tiny(),
+        "strength": tiny(condition="map"),
+        "gauss25": tiny(),
     }
     noises = {
+        "strength": {"corruption": {"class_path": "daezoo.corruption.JPEG", "init_args": {}}},
+        "gauss25": {"corruption": {"class_path": "daezoo.corruption.Gaussian", "init_args": {"sigma": 0.098}}},
         "holes": {"corruption": {"class_path": "daezoo.corruption.BlockMasking", "init_args": {}}},
         "pairs": {"corruption": {"class_path": "daezoo.corruption.Recorded", "init_args": {}}},
         "white": {"whiten": True},
@@ -144,6 +148,9 @@ def test_pictures_of_an_earlier_run_and_hidden_files_and_pipes_are_left_alone(da
     Path("in/._a.png").write_bytes(b"of another system")
     Path("in/folder.png").mkdir()
     os.mkfifo("in/pipe.png")
+    Path("in/linked.png").symlink_to("pipe.png")
+    Path("in/.thumbnails").mkdir()
+    photographs.write(picture(), Path("in/.thumbnails/a.png"))
     for force in ((), ("--force",)):
         status, _, err = daezoo_command("denoise", "grey", "in", "in/out", *force)
         assert status == 0, err
@@ -166,6 +173,46 @@ def test_a_model_of_recorded_noise_is_told_the_level_it_was_trained_at(daezoo_co
     assert "sigma" not in out
     expected = denoised(models["pairs"], photographs.read(Path("in.png")), 0.0).pixels.clip(0, 1)
     np.testing.assert_allclose(photographs.read(Path("out.tif")).pixels, expected, atol=0.51 / 255)
+
+
+def test_a_picture_of_other_noise_than_the_model_learnt_is_named(daezoo_command, workplace, models):
+    Path("in").mkdir()
+    flat = np.full((80, 80, 1), 0.5, np.float32)
+    draw = np.random.default_rng(0).standard_normal((80, 80, 1), np.float32)
+    for name, sigma in (("fits", 25), ("noisier", 50)):
+        photographs.write(Photograph(flat + sigma / 255 * draw), Path("in", f"{name}.png"))
+    status, _, err = daezoo_command("denoise", "gauss25", "in", "out")
+    assert status == 0, err
+    [line] = err.splitlines()
+    assert line.startswith("in/noisier.png: its noise looks like 4") and "the model learnt 25/255" in line
+
+
+def test_names_that_are_no_utf_8_are_written_and_shown(daezoo_command, workplace, models):
+    Path("in").mkdir()
+    photographs.write(picture(), Path("in.png"))
+    os.rename(b"in.png", b"in/b\xe9.png")
+    status, out, err = daezoo_command("denoise", "grey", "in", "out")
+    assert status == 0, err
+    assert os.listdir(b"out") == [b"b\xe9.png"]
+    assert out == "out/b\\udce9.png\n"
+
+
+def test_memory_that_does_not_suffice_for_one_leaves_the_others(daezoo_command, workplace, models, monkeypatch):
+    Path("in").mkdir()
+    for name in ("a.png", "b.png"):
+        photographs.write(picture(), Path("in", name))
+    write = photographs.write
+
+    def scarce(picture, file):
+        if file.name == "a.png":
+            raise MemoryError
+        write(picture, file)
+
+    monkeypatch.setattr(photographs, "write", scarce)
+    status, _, err = daezoo_command("denoise", "grey", "in", "out")
+    assert status == 2
+    assert err.startswith("in/a.png: ") and "1 of 2 pictures were not denoised" in err
+    assert Path("out/b.png").is_file()
 
 
 @pytest.mark.parametrize("name", ["x" * 250 + ".png", "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 80 + ".png", "[bold]x.png"])
@@ -210,6 +257,7 @@ def test_nothing_is_written_over_unless_it_is_forced(daezoo_command, workplace, 
         (("holes", "in.png", "out.png"), "holes was trained to fill holes, not under noise: see daezoo inpaint"),
         (("white", "in.png", "out.png"), "white was trained on whitened images"),
         (("pairs", "in.png", "out.png", "--sigma", "25"), "not told the noise level, so --sigma does not apply"),
+        (("strength", "in.png", "out.png"), "told the level of JPEG(strength=0.8), which a picture does not say"),
         (("grey", "in.png", "in.png/out.png"), "in.png is a file"),
         (("grey", "folder", "in.png/out"), "in.png is a file"),
         (("grey", "in.png", "out.png", "--device", "cuda:9"), "--device cuda:9 cannot be used"),

@@ -53,6 +53,7 @@ def test_a_run_that_is_resumed_goes_on_with_its_own(daezoo_command, trained):
         ("vanilla", ("--model.hidden", "[7]"), "The weights of runs/vanilla-digits/first do not fit this model"),
         ("conv", (), "runs/vanilla-digits/first is a VanillaDAE; its weights cannot begin a ConvDAE"),
         ("vanilla", ("--start_from", "vanilla.unknown"), "vanilla.unknown"),
+        ("vanilla", ("--start_from", ""), "no checkpoint"),
         ("vanilla", ("--start_from", "gone"), "There is no checkpoint or run folder gone"),
     ],
 )

@@ -19,6 +19,26 @@ def cache_root() -> Path:
     return Path(os.environ.get("DAEZOO_CACHE") or platformdirs.user_cache_dir("daezoo"))
 
 
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder and its subfolders, in the order of paths, without what is hidden.
+
+    Links to files count, and those that lead nowhere, which are for the reader to name; not those to folders or pipes.
+
+    Raises:
+        OSError: If a folder cannot be read.
+    """
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=_raised):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = (Path(place) / name for name in names if not name.startswith("."))
+        found += [file for file in files if file.is_file() or (file.is_symlink() and not file.exists())]
+    return sorted(found)
+
+
+def _raised(error: OSError) -> None:
+    raise error
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file beside its target, fsync it, and rename it over the target.
 
@@ -33,7 +53,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         OSError: If the file cannot be written; it names the target.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = path.name.encode()[:200].decode(errors="ignore")  # a name has 255 bytes at the most
+    start = os.fsdecode(os.fsencode(path.name)[:200])  # a name has 255 bytes at the most
     for orphan in path.parent.glob(f".{glob.escape(start)}.*.tmp"):
         _clear(orphan)
     temporary = path.parent / f".{start}.{uuid4().hex}.tmp"

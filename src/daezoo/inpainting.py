@@ -10,7 +10,18 @@ from daezoo import photographs
 from daezoo.corruption import Corruption, OneOf
 from daezoo.models import ResidualDAE
 from daezoo.photographs import Photograph
-from daezoo.restoring import MASKS, command, denoised, fills_holes, jobs, opened, progress_over, tiles_of
+from daezoo.restoring import (
+    MASKS,
+    command,
+    denoised,
+    fills_holes,
+    jobs,
+    memory_of,
+    opened,
+    progress_over,
+    shown,
+    tiles_of,
+)
 
 
 def value_of(name: str, noise: Corruption | None) -> float:
@@ -85,6 +96,8 @@ def run(args: list[str]) -> None:
     parser.add_argument("mask", type=str, help="A picture of the same size: white where the holes are, else black.")
     parser.add_argument("output", type=str, help="The picture to write.")
     options = parser.parse_args(args)
+    if not (options.input and options.mask and options.output):  # Path("") is the folder one is in
+        raise ValueError(f"A name is empty: got {options.input!r}, {options.mask!r} and {options.output!r}.")
     if Path(options.input).is_dir():
         raise ValueError(f"{options.input} is a folder: daezoo inpaint takes one picture and its mask.")
     [(read, written)] = jobs(Path(options.input), Path(options.output), options.force)
@@ -93,9 +106,11 @@ def run(args: list[str]) -> None:
     picture = photographs.read(read)
     hole = hole_of(Path(options.mask), picture)
     photographs.check_writable(picture, written)
+    if photographs.check_format(written) in ("JPEG", "WEBP"):
+        print("JPEG and WebP are lossy: pixels that are known change a little, too. PNG and TIFF keep them.")
     model, noise = opened(options)
     value = value_of(options.target, noise)
-    with progress_over(1) as begin:
+    with progress_over(1) as begin, memory_of(options.device):
         restored = filled(model, picture, hole, value, begin(read.name, tiles_of(model, picture)))
     photographs.write(restored, written)
-    print(f"{written}: {hole.mean():.1%} filled")
+    print(shown(f"{written}: {hole.mean():.1%} filled"))

@@ -22,7 +22,8 @@ class Optimizer(ABC):
         lr: Learning rate, > 0.
         weight_decay: >= 0; decoupled from the gradient for AdamW.
         schedule: Whether the learning rate is constant, or falls to 0 along a half cosine: lr (1 + cos(π p)) / 2, where
-            p is the share of the training that is over; before p = WARM_UP, it rises to that from 0 in a line.
+            p is the share of the training that is over; before p = WARM_UP, it rises to that from 0 in a line, so
+            that the first step changes nothing.
 
     Raises:
         ValueError: If a number lies out of range, or the schedule is not known.

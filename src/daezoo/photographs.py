@@ -12,7 +12,7 @@ import numpy as np
 import png
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from daezoo.files import write_atomically
@@ -63,6 +63,10 @@ def check_format(file: Path) -> str:
     return FORMATS[file.suffix.lower()]
 
 
+class Unsupported(ValueError):
+    """A sound picture of a kind that is not read."""
+
+
 class Samples(NamedTuple):
     """A picture's samples as they are in its file.
 
@@ -106,14 +110,18 @@ def samples_of(file: Path) -> Samples:
         with warnings.catch_warnings(action="ignore"), open(file, "rb") as raw, Image.open(raw, formats=READ) as opened:
             pages = getattr(opened, "n_frames", 1)
             if pages > 1 and opened.format != "MPO":  # whose others are views of the same
-                raise ValueError(f"it has {pages} pages; save the one you mean")
+                raise Unsupported(f"it has {pages} pages; save the one you mean")
             profile = opened.info.get("icc_profile") if opened.mode not in ("CMYK", "LAB") else None
             values = _wide_samples(file, opened) if _is_wide(opened) else _samples(opened)
             orientation, exif = _exif_of(opened)
             return Samples(_turned(values, orientation), profile, exif)
+    except (MemoryError, Unsupported) as error:
+        raise ValueError(f"{file} cannot be read: {error or 'out of memory'}") from error
     except Exception as error:  # what decoders raise for broken files cannot be listed
-        said = "cannot be read" if isinstance(error, OSError) and error.errno else "is broken or no picture"
-        raise ValueError(f"{file} {said}: {error}") from error
+        known = isinstance(error, OSError) and error.errno
+        said = f"cannot be read: {error.strerror}" if known else "is broken or no picture"  # type: ignore[attr-defined]
+        why = "" if known or isinstance(error, UnidentifiedImageError) else f": {error}"
+        raise ValueError(f"{file} {said}{why}") from error
 
 
 def _exif_of(opened: Image.Image) -> tuple[int, bytes]:
@@ -133,14 +141,19 @@ def _is_wide(opened: Image.Image) -> bool:
         return False
     if isinstance(opened, TiffImageFile):
         return 16 in opened.tag_v2.get(258, ())
-    return any(";16" in str(tile[3]) for tile in getattr(opened, "tile", ()))
+    return opened.format == "PNG" and any(";16" in str(tile[3]) for tile in getattr(opened, "tile", ()))
 
 
 def _wide_samples(file: Path, opened: Image.Image) -> NDArray[np.uint16]:
     if isinstance(opened, TiffImageFile):
         if opened.tag_v2.get(262) != 2 or (opened.tag_v2[277] == 4 and opened.tag_v2.get(338) != (2,)):
-            raise ValueError("its channels are not known; save it as RGB, or with plain transparency, of 16 bits")
-        samples = tifffile.imread(file, key=0)
+            raise Unsupported("its channels are not known; save it as RGB, or with plain transparency, of 16 bits")
+        try:
+            samples = tifffile.imread(file, key=0)
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            raise Unsupported("it is compressed in a way that is not read; save it with Deflate, or none") from error
         if opened.tag_v2.get(284) == 2:  # channel by channel
             samples = samples.transpose(1, 2, 0)
     else:
@@ -169,8 +182,11 @@ def _samples(image: Image.Image) -> NDArray[Any]:
     image.load()
     if image.mode.startswith("I") or image.mode == "F":
         samples = np.asarray(image)
-        if image.mode == "F" or samples.min() < 0 or samples.max() > 65535:
-            raise ValueError("its values have 32 bits, whose range is not known; save it with 8 or 16")
+        tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+        if image.mode == "F" or samples.min() < 0 or samples.max() > 65535 or tags.get(339, (1,)) != (1,):
+            raise Unsupported("its values are no unsigned ones of 16 bits, so their range is not known; save it so")
+        if tags.get(258, (16,)) != (16,):
+            raise Unsupported(f"its values have {tags[258][0]} bits; save it with 8 or 16")
         samples = samples.astype(np.uint16)[:, :, None]
         is_negative = isinstance(image, TiffImageFile) and image.tag_v2.get(262) == 0
         return 65535 - samples if is_negative else samples
@@ -181,7 +197,10 @@ def _samples(image: Image.Image) -> NDArray[Any]:
 
 
 def check_writable(picture: Photograph, file: Path) -> None:
-    """Raise ValueError if a format cannot hold a picture's size, transparency, EXIF data or 16 bits."""
+    """Raise ValueError if a format cannot hold a picture's size, transparency, 16 bits, or, for JPEG, EXIF data.
+
+    TIFF gets no EXIF data.
+    """
     kind = check_format(file)
     longest = max(picture.pixels.shape[:2])
     if longest > LONGEST.get(kind, longest):
@@ -213,13 +232,15 @@ def write(picture: Photograph, file: Path) -> None:
     whole: NDArray[Any] = np.rint(samples).astype(np.uint16 if picture.bits == 16 else np.uint8)
     writer: Callable[[IO[bytes]], None]
     if picture.bits == 16 and whole.shape[2] > 1:
-        wide = _write_wide_tiff if kind == "TIFF" else _write_wide_png
 
         def writer(to: IO[bytes]) -> None:
-            wide(whole, picture.profile, to)
+            if kind == "TIFF":
+                _write_wide_tiff(whole, picture.profile, to)
+            else:
+                _write_wide_png(whole, picture.profile, picture.exif, to)
     else:
         image = Image.fromarray(whole[:, :, 0] if whole.shape[2] == 1 else whole)
-        profile = None if kind == "WEBP" and image.mode == "L" else picture.profile  # WebP makes it RGB
+        profile = None if kind == "WEBP" and image.mode in ("L", "LA") else picture.profile  # WebP makes it RGB
         options: dict[str, Any] = {"icc_profile": profile} if profile else {}
         if picture.exif and kind != "TIFF":
             options["exif"] = picture.exif
@@ -246,16 +267,15 @@ def _write_wide_tiff(samples: NDArray[np.uint16], profile: bytes | None, to: IO[
     )
 
 
-def _write_wide_png(samples: NDArray[np.uint16], profile: bytes | None, to: IO[bytes]) -> None:
+def _write_wide_png(samples: NDArray[np.uint16], profile: bytes | None, exif: bytes, to: IO[bytes]) -> None:
     height, width, channels = samples.shape
     file = BytesIO()
     png.Writer(width, height, greyscale=channels < 3, alpha=channels in (2, 4), bitdepth=16).write(
         file, samples.reshape(height, -1)
     )
     data = file.getvalue()
-    if profile:  # right after the header, where the format wants it
-        body = b"iCCP" + b"ICC\0\0" + zlib.compress(profile)
-        header = 8 + 25
-        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-        data = data[:header] + chunk + data[header:]
-    to.write(data)
+    bodies = [b"iCCP" + b"ICC\0\0" + zlib.compress(profile)] if profile else []
+    bodies += [b"eXIf" + exif.removeprefix(b"Exif\0\0")] if exif else []
+    chunks = [struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) for body in bodies]
+    header = 8 + 25  # right after which the format wants them
+    to.write(data[:header] + b"".join(chunks) + data[header:])

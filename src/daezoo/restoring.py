@@ -20,8 +20,9 @@ from torch import Tensor
 
 from daezoo import photographs
 from daezoo.checkpoint import load_model
-from daezoo.corruption import BlockMasking, Corruption, Masking, OneOf, Recorded
+from daezoo.corruption import BlockMasking, Corruption, Gaussian, Masking, OneOf, Recorded
 from daezoo.evaluation.target import on_device, own_data
+from daezoo.files import files_in
 from daezoo.hardware import exact_float32
 from daezoo.models import ResidualDAE
 from daezoo.parser import Parser
@@ -30,6 +31,8 @@ from daezoo.zoo import loading
 
 MASKS = (Masking, BlockMasking)
 """Corruptions that teach a model to fill holes."""
+UNSURE = 5 / 255
+"""By how much an estimate of a noise level may be off before anybody is told."""
 Begin = Callable[[str, int], Callable[[], None]]
 """Begins a picture of a name and a number of tiles: what to call after every tile."""
 
@@ -116,14 +119,40 @@ def level_of(model: ResidualDAE, noise: Corruption | None, picture: Photograph, 
         sigma: A number in 0..255, auto, or nothing, which is auto.
 
     Raises:
-        ValueError: If a number is given that the model does not take.
+        ValueError: If a number is given that the model does not take, or the model is told no Gaussian noise level.
     """
+    check_told(model, noise)
     recorded = isinstance(noise, Recorded)  # of a level that nobody knows, and that counts as 0
     if model.network.condition == "none" or recorded:
         if sigma not in (None, "auto"):
             raise ValueError("This model is not told the noise level, so --sigma does not apply: leave it out.")
         return 0.0 if recorded and model.network.condition != "none" else None
     return noise_of(picture.pixels) if sigma in (None, "auto") else float(sigma or 0) / 255
+
+
+def check_told(model: ResidualDAE, noise: Corruption | None) -> None:
+    """Raise ValueError if a model is told a level that is no standard deviation of Gaussian noise."""
+    if model.network.condition != "none" and not isinstance(noise, Gaussian | Recorded | None):
+        raise ValueError(
+            f"This model is told the level of {noise}, which a picture does not say. Use one that was trained with "
+            "--model.condition none, or under Gaussian noise."
+        )
+
+
+def unlike(noise: Corruption | None, sigma: float) -> str:
+    """What there is to say of a picture of some noise level, if a model learnt others: nothing otherwise.
+
+    Args:
+        noise: What the model was trained under.
+        sigma: Of the picture, in data units.
+    """
+    if not isinstance(noise, Gaussian) or noise.level is None:
+        return ""
+    low, high = noise.level.bounds
+    if low - UNSURE <= sigma <= high + UNSURE:
+        return ""
+    learnt = f"{255 * low:.3g}" if low == high else f"{255 * low:.3g} to {255 * high:.3g}"
+    return f"its noise looks like {255 * sigma:.1f}/255, and the model learnt {learnt}/255: look at the result."
 
 
 def check_sigma(sigma: str | None) -> None:
@@ -137,21 +166,19 @@ def check_sigma(sigma: str | None) -> None:
 
 
 def jobs(source: Path, target: Path, force: bool) -> list[tuple[Path, Path]]:
-    """Which files are read and written: one, or those of a folder and its subfolders, without hidden ones.
+    """Which files are read and written: one, or those of a folder and its subfolders, without what is hidden.
 
     Raises:
         ValueError: If there are none, one would be overwritten, or nothing can be written there.
     """
     if source.is_dir():
         inside = target.resolve() != source.resolve() and target.resolve().is_relative_to(source.resolve())
-        found = sorted(
+        found = [
             file
-            for file in source.rglob("*")
+            for file in files_in(source)
             if file.suffix.lower() in photographs.FORMATS
-            and not file.name.startswith(".")
-            and (file.is_file() or file.is_symlink())
             and not (inside and file.resolve().is_relative_to(target.resolve()))  # of an earlier run
-        )
+        ]
         if not found:
             raise ValueError(f"The folder {source} has no pictures ({', '.join(photographs.FORMATS)}).")
         if target.exists() and not target.is_dir():
@@ -206,14 +233,15 @@ def run(args: list[str]) -> None:
         for read, written in pairs:
             try:
                 level = one(model, noise, read, written, options.sigma, begin)
-            except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a device out of memory
+            except (OSError, RuntimeError, MemoryError, ValueError) as error:  # RuntimeError: a device out of memory
+                said = str(error) if str(read) in str(error) or str(written) in str(error) else f"{read}: {error}"
                 if len(pairs) == 1:
-                    raise ValueError(str(error)) from error
+                    raise ValueError(said) from error
                 failed += 1
-                print(f"{error}", file=sys.stderr)
+                print(shown(said), file=sys.stderr)
                 continue
             estimated = ", estimated" if options.sigma in (None, "auto") else ""
-            print(f"{written}: sigma {255 * level:.1f}/255{estimated}" if level else f"{written}")
+            print(shown(f"{written}: sigma {255 * level:.1f}/255{estimated}" if level is not None else f"{written}"))
     if failed:
         others = f"; the others are in {options.output}" if failed < len(pairs) else ""
         raise ValueError(f"{failed} of {len(pairs)} pictures were not denoised{others}.")
@@ -225,10 +253,29 @@ def one(
     """Denoise a file into another; the noise level that the model was told."""
     picture = photographs.read(read)
     photographs.check_writable(picture, written)
+    if model.network.condition == "none" and min(picture.pixels.shape[:2]) > 1:
+        strange = unlike(noise, noise_of(picture.pixels))
+        if strange:
+            print(shown(f"{read}: {strange}"), file=sys.stderr)
     level = level_of(model, noise, picture, sigma)
     restored = denoised(model, picture, level, begin(read.name, tiles_of(model, picture)))
     photographs.write(restored, written)
-    return level
+    return None if isinstance(noise, Recorded) else level
+
+
+@contextmanager
+def memory_of(device: str) -> Iterator[None]:
+    """Errors of a device, such as its lack of memory, become ones that a user can read."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        raise ValueError(f"{device} gave up: {(str(error) or 'out of memory').splitlines()[0]}") from error
+
+
+def shown(line: str) -> str:
+    """A line that can be printed, whatever file names are in it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def command(name: str, description: str) -> Parser:

@@ -102,6 +102,8 @@ class DaezooCLI(LightningCLI):
         """Refuse to measure a model that nobody trained, and options that would do nothing."""
         if self.subcommand != "fit" and self.options.compile:
             raise ValueError(f"--compile is for fit; daezoo {self.subcommand} does not compile.")
+        if self.subcommand != "fit" and self.options.start_from is not None:
+            raise ValueError(f"--start_from is for fit; daezoo {self.subcommand} measures the model of --ckpt_path.")
         if self.subcommand != "fit" and not (self.options.ckpt_path or self.options.trainer.fast_dev_run):
             raise ValueError(f"daezoo {self.subcommand} needs a trained model: --ckpt_path FILE.")
 
@@ -157,7 +159,8 @@ class DaezooCLI(LightningCLI):
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
             self.model.loss.check(next(self.datamodule.evaluation_batches("train")).clean)
-        if self.options.start_from and not (self.resume and (self.resume / "checkpoints" / "last.ckpt").is_file()):
+        begun = self.resume is not None and (self.resume / "checkpoints" / "last.ckpt").is_file()
+        if self.options.start_from is not None and not begun:
             self._start_from(self.options.start_from)
         self.model.compile_mode = self.options.compile
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -190,7 +193,10 @@ class DaezooCLI(LightningCLI):
         try:
             self.model.load_state_dict(other.state_dict())
         except RuntimeError as error:
-            raise ValueError(f"The weights of {target} do not fit this model: {error}") from error
+            settings = {name for name, value in other.hparams.items() if self.model.hparams.get(name) != value}
+            raise ValueError(
+                f"The weights of {target} do not fit this model: its settings differ, {', '.join(sorted(settings))}."
+            ) from error
 
     def _first_line(self, folder: Path) -> str:
         """The command that started the run, as a comment."""

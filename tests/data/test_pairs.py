@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from daezoo.augmentation import ColorJitter, Crop, Turn
+from daezoo.augmentation import ColorJitter, Crop, ShuffleChannels, Turn
 from daezoo.corruption import Gaussian, Recorded
 from daezoo.data import PairsData
 from daezoo.training import run as fit
@@ -91,7 +91,8 @@ def test_a_module_can_be_built_again_from_its_hyperparameters(folders):
         ({"corruption": Gaussian(0.1)}, "--data.corruption Recorded"),
         ({"evaluation_corruption": Gaussian(0.1)}, "--data.corruption Recorded"),
         ({"whiten": True}, "leave it out"),
-        ({"augmentation": [ColorJitter()]}, "leave it out"),
+        ({"augmentation": [ColorJitter()]}, "changed by ColorJitter"),
+        ({"augmentation": [Turn(), ShuffleChannels()]}, "changed by ShuffleChannels"),
     ],
 )
 def test_what_does_not_go_with_pairs_is_refused(folders, options, message):

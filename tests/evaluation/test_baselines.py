@@ -51,3 +51,11 @@ def test_bm3d_is_asked_for_what_it_needs(monkeypatch):
         restored = baselines.bm3d(noisy, 0.1)
         assert calls[-1] == (kind, noisy.shape, 0.1)
         assert restored.dtype == np.float32 and np.array_equal(restored, noisy)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_line_of_pixels_is_no_reason_to_stop(size, channels):
+    noisy = torch.rand(1, channels, *size)
+    for name in set(baselines.METHODS) - {"BM3D"}:
+        assert baselines.denoiser(name)(noisy, 0.1).shape == noisy.shape

@@ -51,6 +51,11 @@ def test_one_command_measures_all_once_and_draws_it(quick, workplace, monkeypatc
     monkeypatch.setattr(restoration, "measured", lambda *args: pytest.fail("measured again"))
     assert quick()[0] == 0
     assert rows_of(table) == rows
+    assert all(bool(row["weights"]) == row["method"].startswith("runs") for row in rows)
+    table.write_text(table.read_text().replace(model[0]["weights"], "0" * 12))
+    status, _, err = quick()
+    assert status == 2
+    assert "has rows of other weights of runs/residual-digits/run. Delete these rows first." in err
 
 
 @pytest.mark.parametrize(

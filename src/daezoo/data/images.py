@@ -41,6 +41,8 @@ class ImagesData(DenoisingDataModule):
         super().__init__(**kwargs)
         if min(crop, crops_per_epoch) < 1:
             raise ValueError(f"crop and crops_per_epoch must be at least 1, got {crop} and {crops_per_epoch}.")
+        if root == "":
+            raise ValueError("data.root is empty: pass a folder, or leave it out.")
         self.root = root
         self.crop = crop
         self.crops_per_epoch = crops_per_epoch

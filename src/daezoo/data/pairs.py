@@ -6,13 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from daezoo.augmentation import ColorJitter
+from daezoo.augmentation import Crop, Flip, Turn
 from daezoo.batch import Sample
 from daezoo.corruption import Recorded
 from daezoo.data.images import ImagesData
 from daezoo.data.location import located
 from daezoo.data.pictures import pictures_of
 from daezoo.data.splits import Split
+
+SPATIAL = (Crop, Flip, Turn)
+"""Augmentations that only move what is there."""
 
 
 class Paired(Split):
@@ -62,7 +65,7 @@ class PairsData(ImagesData):
     Raises:
         DataMissing: If there is no such folder.
         ValueError: If a picture is lacking in one of the folders, is broken, or two that belong together differ in
-            size; or for another corruption, whitening, or ColorJitter, which would change the noise.
+            size; or for another corruption, whitening, or an augmentation that would change the noise.
     """
 
     def __init__(self, root: str, noisy: str, **kwargs: Any) -> None:
@@ -72,8 +75,12 @@ class PairsData(ImagesData):
         for given in (self.corruption, self.evaluation_corruption):
             if not isinstance(given, Recorded):
                 raise ValueError(f"Pairs bring their noise along, got {given}. Pass --data.corruption Recorded.")
-        if self.whiten or any(isinstance(change, ColorJitter) for change in self.augmentation):
-            raise ValueError("Pairs can be neither whitened nor changed by ColorJitter: leave it out.")
+        strange = [change for change in self.augmentation if not isinstance(change, SPATIAL)]
+        if self.whiten or strange:
+            raise ValueError(
+                f"Pairs can be neither whitened nor changed by {strange[0] if strange else 'anything'} but "
+                f"{', '.join(kind.__name__ for kind in SPATIAL)}, which move both alike: leave it out."
+            )
 
     def _read(self, folder: Path) -> list[Tensor]:
         other = located(self.noisy) / folder.relative_to(self.folder)

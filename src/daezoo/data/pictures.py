@@ -13,6 +13,7 @@ from torch import Tensor
 from daezoo.batch import Sample
 from daezoo.data.location import DataMissing, located
 from daezoo.data.splits import Split
+from daezoo.files import files_in
 from daezoo.photographs import samples_of
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
@@ -156,7 +157,7 @@ def pictures_of(folder: Path, color: bool, least: int, option: str = "root") -> 
     """
     if not folder.is_dir():
         raise DataMissing(f"There is no folder {folder}. {HINTS[option]}")
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    found = [file for file in files_in(folder) if file.suffix.lower() in SUFFIXES]
     if not found:
         raise ValueError(f"The folder {folder} has no pictures ({', '.join(sorted(SUFFIXES))}).")
     return {file.relative_to(folder).as_posix(): read_picture(file, color, least) for file in found}

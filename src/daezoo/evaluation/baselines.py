@@ -4,6 +4,7 @@ They are told the noise level. What they have to be told besides was picked on 1
 BSD400, by hand, at the levels 15, 25 and 50.
 """
 
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -40,7 +41,12 @@ def total_variation(noisy: Picture, sigma: float) -> Picture:
 
 
 def non_local_means(noisy: Picture, sigma: float) -> Picture:
-    """Non-local means (Buades, Coll, Morel, 2005): patches of 5 x 5 in a window of 21 x 21."""
+    """Non-local means (Buades, Coll, Morel, 2005): patches of 5 x 5 in a window of 21 x 21.
+
+    A line of pixels, which has no patches, stays as it is.
+    """
+    if min(noisy.shape[:2]) < 2:  # patches of a line are points
+        return noisy
     grey = noisy.shape[2] == 1  # one channel on an axis of its own is not taken
     options = {"h": max(1e-6, 0.6 * sigma), "sigma": sigma, "patch_size": 5, "patch_distance": 10, "fast_mode": True}
     found = denoise_nl_means(noisy[:, :, 0] if grey else noisy, channel_axis=None if grey else 2, **options)
@@ -48,9 +54,15 @@ def non_local_means(noisy: Picture, sigma: float) -> Picture:
 
 
 def wavelets(noisy: Picture, sigma: float) -> Picture:
-    """Soft thresholds of wavelet coefficients, for each subband (BayesShrink: Chang, Yu, Vetterli, 2000)."""
+    """Soft thresholds of wavelet coefficients, for each subband (BayesShrink: Chang, Yu, Vetterli, 2000).
+
+    A line of pixels stays as it is.
+    """
+    if min(noisy.shape[:2]) < 2:
+        return noisy
     options = {"wavelet": "db2", "method": "BayesShrink", "mode": "soft", "channel_axis": 2, "rescale_sigma": True}
-    return np.asarray(denoise_wavelet(noisy, sigma=max(1e-6, sigma), **options), np.float32)
+    with warnings.catch_warnings(action="ignore"):  # of pictures that are smaller than a wavelet
+        return np.asarray(denoise_wavelet(noisy, sigma=max(1e-6, sigma), **options), np.float32)
 
 
 def bm3d(noisy: Picture, sigma: float) -> Picture:

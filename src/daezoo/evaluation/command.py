@@ -8,15 +8,15 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from daezoo.checkpoint import load_model
-from daezoo.corruption import Corruption
+from daezoo.corruption import Corruption, Recorded
 from daezoo.data import ImagesData, PairsData
 from daezoo.evaluation import baselines, kair
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
-from daezoo.evaluation.target import on_device, open_target, parse, target_parser
+from daezoo.evaluation.target import on_device, open_target, own_data, parse, target_parser
 from daezoo.files import to_json
 from daezoo.hardware import exact_float32
 from daezoo.report import print_pictures, print_restoration
-from daezoo.restoring import suited
+from daezoo.restoring import check_told, memory_of, suited
 from daezoo.zoo import loading
 
 
@@ -87,6 +87,9 @@ def on_pictures(options: Namespace) -> None:
     sigmas = levels(options.sigma)
     path, checkpoint = loading.open_target(options.target, options.source)
     model = on_device(suited(options.target, load_model(path, checkpoint)), options.device)
+    noise = own_data(path, checkpoint, None).corruption if "datamodule_hyper_parameters" in checkpoint else None
+    check_told(model, noise)
+    unknown = isinstance(noise, Recorded)  # of a level that nobody knows, and that counts as 0
     colors = 1 if options.protocol == kair.PROTOCOLS[1] else 3
     if model.shape[0] != colors:
         raise ValueError(
@@ -95,12 +98,13 @@ def on_pictures(options: Namespace) -> None:
     pictures = options.data.whole(colors == 3)
 
     def denoise(noisy: Tensor, sigma: float) -> Tensor:
-        return model.denoise(noisy.to(model.device), sigma)
+        return model.denoise(noisy.to(model.device), 0.0 if unknown else sigma)
 
     beside = list(baselines.METHODS) if options.baselines else ["noisy input"]
     results = []
     for sigma in sigmas:
-        restored = kair.judge(denoise, pictures, sigma)
+        with memory_of(options.device):
+            restored = kair.judge(denoise, pictures, sigma)
         others = {name: kair.judge(baselines.denoiser(name), pictures, sigma) for name in beside}
         results.append(
             {
@@ -131,4 +135,4 @@ def levels(text: str | None) -> list[float]:
         raise ValueError(
             f"--sigma takes noise levels from 0 to 255, with commas between, such as 15,25,50; got {text!r}."
         )
-    return found
+    return list(dict.fromkeys(found))

@@ -1,5 +1,6 @@
 """`daezoo reproduce restoration`: residual models and baselines on whole pictures, beside the published denoisers."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from statistics import mean
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from daezoo import photographs, runs
 from daezoo.checkpoint import load_model
@@ -36,8 +37,8 @@ SHOWN = {1: ("coffee.png", 120, 190), 3: ("chelsea.png", 60, 90)}
 """The picture of which a crop is drawn, by channels, and where it begins: top and left."""
 SIDE = 128
 """Of the crop."""
-BEFORE_AFTER = "images/before-after.jpg"
-"""The picture of the README."""
+SHOWN_OFF, BEFORE_AFTER = "residual.color-blind", "images/before-after.jpg"
+"""The model of the README's picture, and that picture."""
 
 
 class Method(NamedTuple):
@@ -49,6 +50,7 @@ class Method(NamedTuple):
         channels: Of the pictures that it restores.
         low: Lowest noise level of its training, of values in 0..255; nothing for what learns nothing.
         high: Likewise the highest.
+        weights: The first digits of the SHA-256 digest of its weights; nothing for what has none.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Method(NamedTuple):
     channels: Sequence[int]
     low: str = ""
     high: str = ""
+    weights: str = ""
 
 
 def opened(name: str, source: str | None) -> Method:
@@ -70,8 +73,16 @@ def opened(name: str, source: str | None) -> Method:
     if not isinstance(noise, Gaussian):
         raise ValueError(f"{name} was not trained under Gaussian noise, but {noise}.")
     assert noise.level is not None
-    bounds = (f"{255 * bound:.4g}" for bound in noise.level.bounds)
-    return Method(name, model.denoise, [model.shape[0]], *bounds)
+    low, high = (f"{255 * bound:.4g}" for bound in noise.level.bounds)
+    return Method(name, model.denoise, [model.shape[0]], low, high, digest_of(model))
+
+
+def digest_of(model: nn.Module) -> str:
+    """The first digits of the SHA-256 digest of a model's weights."""
+    digest = hashlib.sha256()
+    for value in model.state_dict().values():
+        digest.update(value.cpu().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:12]
 
 
 def pictures_in(name: str, root: str) -> dict[str, Tensor]:
@@ -100,8 +111,14 @@ def measured(denoise: kair.Denoiser, pictures: dict[str, Tensor], sigma: float) 
 
 
 def estimated(pictures: dict[str, Tensor], sigma: float) -> dict[str, float]:
-    """What `daezoo denoise --sigma auto` takes the noise for: mean and root mean square error, of values in 0..255."""
-    found = [255 * noise_of(kair.noisy_of(clean, sigma).permute(1, 2, 0).numpy()) for clean in pictures.values()]
+    """What `daezoo denoise` takes the noise for: mean and root mean square error, of values in 0..255.
+
+    Of pictures as files have them, clipped and rounded to 8 bits, which takes some of the noise away.
+    """
+    found = []
+    for clean in pictures.values():
+        noisy = (255 * kair.noisy_of(clean, sigma)).round().clamp(0, 255) / 255
+        found.append(255 * noise_of(noisy.permute(1, 2, 0).numpy()))
     return {"estimate": mean(found), "estimate_error": mean((one - sigma) ** 2 for one in found) ** 0.5}
 
 
@@ -158,6 +175,10 @@ def run(args: list[str]) -> None:
     if not sets or len(sets) < len(options.sets.split(",")):
         raise ValueError(f"--sets takes names of {', '.join(SETS)}, with commas between; got {options.sets!r}.")
     models = [opened(name, options.source) for name in options.models.split(",")]
+    for row in rows_of(table):
+        changed = [one for one in models if row["method"] == one.name and row["weights"] != one.weights]
+        if changed:
+            raise ValueError(f"{table} has rows of other weights of {changed[0].name}. Delete these rows first.")
     others = [Method(name, baselines.denoiser(name), (1, 3)) for name in baselines.METHODS]
     added = False
     for name, pictures in sets.items():
@@ -169,13 +190,15 @@ def run(args: list[str]) -> None:
                     print(*key.values(), flush=True)
                     found = measured(one.denoise, pictures, sigma)
                     found |= estimated(pictures, sigma) if one.name == UNTOUCHED else {}
-                    add_row(table, {**key, "low": one.low, "high": one.high, **found, "commit": runs.commit()}, key)
+                    described = {"weights": one.weights, "low": one.low, "high": one.high}
+                    add_row(table, {**key, **described, **found, "commit": runs.commit()}, key)
                     added = True
     for channels in (1, 3):
         fitting = [one for one in [*others, *models] if channels in one.channels]
         picture = docs / "images" / f"restoration-{'grey' if channels == 1 else 'colour'}.png"
         if any(one in models for one in fitting) and (added or not picture.exists()):
             save(panels(drawn(fitting, channels)), picture)
-            if channels == 3:
-                photographs.write(before_after(next(one for one in fitting if one in models)), docs / BEFORE_AFTER)
+    for one in models:
+        if one.name == SHOWN_OFF and (added or not (docs / BEFORE_AFTER).exists()):
+            photographs.write(before_after(one), docs / BEFORE_AFTER)
     print(*render(docs), sep="\n")

@@ -66,7 +66,7 @@ def _parser() -> ArgumentParser:
     command.add_argument("--description", help="One line.")
     command.add_argument("--status", choices=["candidate", "released"], default="candidate")
     command.add_argument("--data-licence", help="Of the training data, where daezoo does not know it.")
-    command.add_argument("--weights-licence", default="MIT")
+    command.add_argument("--weights-licence", help="MIT, if the training started from no other weights.")
     command.add_argument("--hardware", help="What the run was trained on, if its summary.json does not say.")
     command.add_argument("--level", type=float, action="append", default=[], help="Measure at this noise level, too.")
     command.add_argument("--dtype", choices=["auto", "float16", "float32"], default="auto")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from daezoo import __version__, runs
 from daezoo.checkpoint import load_model, read
@@ -56,7 +57,7 @@ def export(
     description: str | None = None,
     status: Status = "candidate",
     data_licence: str | None = None,
-    weights_licence: str = "MIT",
+    weights_licence: str | None = None,
     hardware: str | None = None,
     levels: Sequence[float] = (),
     dtype: str = "auto",
@@ -73,7 +74,7 @@ def export(
         description: One line; made of class, data and noise if None.
         status: released or candidate.
         data_licence: Of the training data; needed unless the data set is one of DATA_LICENCES.
-        weights_licence: Of the weights.
+        weights_licence: Of the weights; MIT if None, unless the training started from other weights.
         hardware: What it was trained on, for runs whose summary does not say.
         levels: Further noise levels at which reconstruction is measured.
         dtype: float16, float32, or auto: float16 if all metrics stay within their tolerance.
@@ -105,6 +106,9 @@ def export(
     licence = data_licence or (None if photographs else DATA_LICENCES.get(kind))
     if licence is None:
         raise ZooError(f"The licence of the data in {kind} is not known: --data-licence TEXT")
+    started = yaml.safe_load((run / "config.yaml").read_text()).get("start_from")
+    if started and weights_licence is None:
+        raise ZooError(f"{run} started from {started}, whose licence may bind these weights: --weights-licence TEXT")
 
     command = _command(run, "fit")
     classifier = _classifier(tuning_run, tuned) if tuned else None
@@ -158,7 +162,7 @@ def export(
         classifier=classifier,
         metrics=metrics,
         golden=golden(model),
-        licence=Licence(code="MIT", weights=weights_licence, data=licence),
+        licence=Licence(code="MIT", weights=weights_licence or "MIT", data=licence),
     )
     tensors_of(content, entry)  # what will be read has to be readable
     write_atomically(folder / entry.weights.file, lambda file: file.write(content))
