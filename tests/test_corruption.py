@@ -22,6 +22,7 @@ from daezoo.corruption import (
     OneOf,
     Poisson,
     SaltAndPepper,
+    Scratches,
     Speckle,
 )
 from daezoo.randomness import SampleNoise
@@ -43,7 +44,15 @@ CORRUPTIONS = [
     Poisson(Uniform(0.0, 0.5)),
     Speckle(0.3),
 ]
-OF_IMAGES = [Blur(1.2), Blur(Uniform(0.0, 2.0)), JPEG(0.7), JPEG(Uniform(0.1, 0.9)), Compose(Blur(1.2), Gaussian(0.1))]
+OF_IMAGES = [
+    Blur(1.2),
+    Blur(Uniform(0.0, 2.0)),
+    JPEG(0.7),
+    JPEG(Uniform(0.1, 0.9)),
+    Compose(Blur(1.2), Gaussian(0.1)),
+    Scratches(),
+    Scratches(Uniform(0.0, 5.0), value=-1.0),
+]
 LEVELLED = [Gaussian, Masking, SaltAndPepper, GaussianMasking, BlockMasking, Poisson, Speckle]
 RATIOS = [Masking, SaltAndPepper, GaussianMasking, BlockMasking]
 
@@ -487,3 +496,26 @@ def test_masked_blocks_have_the_value():
 def test_light_of_very_many_photons_has_next_to_no_noise(gain):
     clean = torch.rand(4, 1, 8, 8)
     assert (Poisson(gain)(clean).noisy - clean).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_scratches_are_as_wide_as_said_and_go_through_the_image(count):
+    clean = torch.rand(500, 2, 40, 40, generator=seeded())
+    noisy, level, mask = Scratches(2.5, count, -1.0)(clean, seeded(1))
+    assert torch.equal(mask[:, 0], mask[:, 1]) and (noisy[mask] == -1).all() and torch.equal(noisy[~mask], clean[~mask])
+    assert level.unique().tolist() == [2.5]
+    assert mask.flatten(1).any(1).all()
+    if count == 1:  # a line of 2.5 pixels, as long as a chord of the image, covers so much of it
+        share = mask[:, 0].float().mean((1, 2))
+        assert 1 / 40 < share.mean() < 2.5 * sqrt(2) / 40
+    assert len({tuple(one.flatten().tolist()) for one in mask[:, 0]}) > 490
+    assert not Scratches(0.0)(clean, seeded()).mask.any()
+    one, again = (Scratches(Uniform(1.0, 6.0))(clean, seeded(3)).noisy for _ in range(2))
+    assert torch.equal(one, again)
+
+
+def test_scratches_are_of_images():
+    with pytest.raises(ValueError, match=r"is for images \(batch, C, H, W\), got the shape \(4, 9\)"):
+        Scratches()(torch.rand(4, 9))
+    with pytest.raises(ValueError, match="count >= 1 and a finite value, got 0 and 0"):
+        Scratches(count=0)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
-from math import ceil, isfinite
+from math import ceil, isfinite, pi
 from typing import Any, ClassVar, get_args
 
 import numpy as np
@@ -296,6 +296,51 @@ class BlockMasking(Corruption):
         draw = blocks[sample, row[:, :, None], column[:, None, :]]
         draw = draw.view(batch, *[1] * max(clean.ndim - 3, 0), *clean.shape[max(clean.ndim - 2, 1) :])
         mask = (draw < level).expand_as(clean)
+        return Corrupted(clean.masked_fill(mask, self.value), level.flatten(), mask)
+
+
+@dataclass(frozen=True)
+class Scratches(Corruption):
+    """Straight lines of any direction across images (batch, C, H, W) are set to one value, in all channels at once.
+
+    Every line goes through a random place of the image: pixels whose centres are nearer to it than half the width.
+
+    Args:
+        width: Of a line in pixels, >= 0.
+        count: Lines in an image, >= 1.
+        value: What masked elements become; see BlockMasking.
+
+    Raises:
+        ValueError: If the width is negative or not finite, there are no lines, or the value is not finite.
+    """
+
+    width: float | Level = 2.0
+    count: int = 4
+    value: float = 0.0
+    level_name: ClassVar[str] = "width"
+    unit: ClassVar[str] = "pixels"
+    highest: ClassVar[float] = float("inf")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.count < 1 or not isfinite(self.value):
+            raise ValueError(f"Scratches needs count >= 1 and a finite value, got {self.count} and {self.value}.")
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Draw the lines.
+
+        Raises:
+            ValueError: If the samples are no images.
+        """
+        if clean.ndim != 4:
+            raise ValueError(f"Scratches is for images (batch, C, H, W), got the shape {tuple(clean.shape)}.")
+        level = self.draw_level(clean, generator, progress)
+        batch, _, height, width = clean.shape
+        draws = torch.rand(3, batch, self.count, 1, 1, generator=generator, device=clean.device)
+        down, across = (pi * draws[0]).sin(), (pi * draws[0]).cos()
+        rows = torch.arange(height, device=clean.device)[:, None] - (height - 1) * draws[1]
+        columns = torch.arange(width, device=clean.device) - (width - 1) * draws[2]
+        mask = ((down * rows + across * columns).abs() < level / 2).any(1, keepdim=True).expand_as(clean)
         return Corrupted(clean.masked_fill(mask, self.value), level.flatten(), mask)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from daezoo import photographs
 from daezoo.checkpoint import load_model
-from daezoo.corruption import BlockMasking, Corruption, Gaussian, Masking, OneOf, Recorded
+from daezoo.corruption import BlockMasking, Corruption, Gaussian, Masking, OneOf, Recorded, Scratches
 from daezoo.evaluation.target import on_device, own_data
 from daezoo.files import files_in
 from daezoo.hardware import exact_float32
@@ -29,7 +29,7 @@ from daezoo.parser import Parser
 from daezoo.photographs import Photograph
 from daezoo.zoo import loading
 
-MASKS = (Masking, BlockMasking)
+MASKS = (Masking, BlockMasking, Scratches)
 """Corruptions that teach a model to fill holes."""
 UNSURE = 5 / 255
 """By how much an estimate of a noise level may be off before anybody is told."""
