@@ -27,6 +27,7 @@ def tiny(monkeypatch, tmp_path):
     return tmp_path / "result.json"
 
 
+@pytest.mark.slow
 def test_every_column_of_a_row_is_measured_and_written(tiny, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["benchmarks", "--rounds", "2", "--out", str(tiny)])
     command.main()

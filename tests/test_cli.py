@@ -97,6 +97,7 @@ def test_what_would_mislead_or_fail_later_is_refused_at_once(daezoo_command, wor
     assert not (workplace / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_within_an_epoch_goes_on_within_it(daezoo_command, workplace):
     arguments = fit_arguments("vanilla", "digits", "--trainer.max_steps")
     assert daezoo_command(*arguments, "50", "--name", "whole")[0] == 0

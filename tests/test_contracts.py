@@ -132,7 +132,9 @@ def whole_runs(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("step", [5, 39, 58])  # before any checkpoint, at an epoch's end, within the second
+@pytest.mark.parametrize(
+    "step", [pytest.param(5, marks=pytest.mark.slow), pytest.param(39, marks=pytest.mark.slow), 58]
+)  # before any checkpoint, at an epoch's end, within the second
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     daezoo_command, workplace, monkeypatch, whole_runs, model, step
 ):

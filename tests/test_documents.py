@@ -49,7 +49,7 @@ def test_every_command_of_the_readme_runs(daezoo_command, workplace):
         "scan.png",
         "photo.jpg",
         "holiday/a.png",
-        *(f"{kind}/{k}.png" for kind in ("pictures", "noisy") for k in range(3)),
+        *(f"{kind}/{k}.png" for kind in ("pictures", "noisy") for k in range(10)),
     ):
         (workplace / name).parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(workplace / name)

@@ -134,6 +134,7 @@ def test_the_model_is_left_as_it_was_and_its_clean_probe_is_the_linear_probe():
         assert got == linear_probe(*parts, classes).accuracy
 
 
+@pytest.mark.slow
 def test_the_probe_of_feature_maps_is_named_with_their_pooling(capsys):
     model, data = build("conv")
     data.setup()

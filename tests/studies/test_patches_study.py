@@ -42,6 +42,7 @@ def test_panels_have_one_picture_for_each_noise():
     assert [len(axis.images) for axis in figure.axes] == [1, 1, 1, 1, 0, 0]
 
 
+@pytest.mark.slow
 def test_one_command_trains_all_and_draws_them_and_once_only(daezoo_command, workplace):
     (workplace / "photos").mkdir()
     noise = torch.randint(256, (64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

@@ -38,6 +38,7 @@ def row(**others: object) -> dict[str, str]:
     return {name: str(value) for name, value in (usual | others).items()}
 
 
+@pytest.mark.slow
 def test_each_cell_is_run_once_and_a_killed_one_goes_on(daezoo_command, workplace, monkeypatch):
     args = (*SMOKE, "--problems", "rect", "--methods", "sdae,mlp", "--recipe", "modern", "--seeds", "2")
     status, _, err = daezoo_command(*args)

@@ -183,6 +183,7 @@ def test_data_of_ones_own_needs_its_licence_and_a_path_for_all(tmp_path, zoo, da
     assert "vanilla.own | my |" in (zoo / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_retrain_runs_the_command_and_compares(run, zoo, daezoo_command, monkeypatch, tmp_path):
     config = run / "config.yaml"
     lines = config.read_text().split("\n")
