@@ -349,8 +349,7 @@ class Poisson(Corruption):
     """Shot noise, of light that arrives in photons: x̃ = gain · n, n ~ Poisson(x / gain).
 
     E[x̃] = x and Var[x̃] = gain · x. White, x = 1, is 1 / gain photons, which papers call the peak. Values below 0, which
-    no light has, count as 0. Every element counts as corrupted, unless the gain is below
-    1e-9, which makes no noise that could be seen.
+    no light has, count as 0. Every element counts as corrupted, unless the gain is below 1e-9, whose noise nobody sees.
 
     Args:
         gain: Of one photon, in data units, >= 0.
@@ -368,15 +367,15 @@ class Poisson(Corruption):
         """Count the photons."""
         level = self.draw_level(clean, generator, progress)
         gain = level.to(clean.dtype)
-        rates = clean.clamp_min(0) / torch.where(level >= 1e-9, gain, 1)
+        hit = level >= 1e-9  # float32 cannot hold more photons
+        rates = clean.clamp_min(0) / torch.where(hit, gain, 1)
         # how many numbers a Poisson draw takes depends on its rate: with a generator of its own for each sample, no
         # sample's noise depends on the others
         seeds = torch.randint(2**62, (len(clean),), generator=generator, device=clean.device).tolist()
         photons = clean.clone()
         for row, seed in enumerate(seeds):
             photons[row] = torch.poisson(rates[row], torch.Generator(clean.device).manual_seed(seed))
-        hit = (level >= 1e-9).expand_as(clean)  # numbers of photons that float32 can hold
-        return Corrupted(torch.where(hit, gain * photons, clean), level.flatten(), hit)
+        return Corrupted(torch.where(hit, gain * photons, clean), level.flatten(), hit.expand_as(clean))
 
 
 @dataclass(frozen=True)

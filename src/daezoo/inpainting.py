@@ -14,9 +14,9 @@ from daezoo.restoring import (
     MASKS,
     command,
     denoised,
+    errors_of,
     fills_holes,
     jobs,
-    memory_of,
     opened,
     progress_over,
     shown,
@@ -34,8 +34,8 @@ def value_of(name: str, noise: Corruption | None) -> float:
         under = "it does not say under what it was trained" if noise is None else f"it was trained under {noise}"
         wanted = " or ".join(mask.__name__ for mask in MASKS)
         raise ValueError(f"{name} was not trained to fill holes: {under}, not {wanted}. Take residual.color-inpaint.")
-    kinds = noise.choices if isinstance(noise, OneOf) else [noise]
-    values = {value_of(name, kind) if isinstance(kind, OneOf) else getattr(kind, "value", 0.0) for kind in kinds}
+    kinds = noise.choices if isinstance(noise, OneOf) else ()
+    values = {value_of(name, kind) for kind in kinds} or {getattr(noise, "value", 0.0)}
     if len(values) > 1:
         raise ValueError(f"{name} was trained with holes of several values, {sorted(values)}: which is one to take?")
     return float(values.pop())
@@ -110,7 +110,7 @@ def run(args: list[str]) -> None:
         print("JPEG and WebP are lossy: pixels that are known change a little, too. PNG and TIFF keep them.")
     model, noise = opened(options)
     value = value_of(options.target, noise)
-    with progress_over(1) as begin, memory_of(options.device):
+    with progress_over(1) as begin, errors_of(options.device):
         restored = filled(model, picture, hole, value, begin(read.name, tiles_of(model, picture)))
     photographs.write(restored, written)
     print(shown(f"{written}: {hole.mean():.1%} filled"))

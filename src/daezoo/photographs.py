@@ -118,10 +118,13 @@ def samples_of(file: Path) -> Samples:
     except (MemoryError, Unsupported) as error:
         raise ValueError(f"{file} cannot be read: {error or 'out of memory'}") from error
     except Exception as error:  # what decoders raise for broken files cannot be listed
-        known = isinstance(error, OSError) and error.errno
-        said = f"cannot be read: {error.strerror}" if known else "is broken or no picture"  # type: ignore[attr-defined]
-        why = "" if known or isinstance(error, UnidentifiedImageError) else f": {error}"
-        raise ValueError(f"{file} {said}{why}") from error
+        if isinstance(error, OSError) and error.errno:
+            said = f"cannot be read: {error.strerror}"
+        elif isinstance(error, UnidentifiedImageError):  # which only names the file
+            said = "is broken or no picture"
+        else:
+            said = f"is broken or no picture: {error}"
+        raise ValueError(f"{file} {said}") from error
 
 
 def _exif_of(opened: Image.Image) -> tuple[int, bytes]:

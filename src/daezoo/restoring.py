@@ -139,15 +139,16 @@ def check_told(model: ResidualDAE, noise: Corruption | None) -> None:
         )
 
 
-def unlike(noise: Corruption | None, sigma: float) -> str:
-    """What there is to say of a picture of some noise level, if a model learnt others: nothing otherwise.
+def unlike(noise: Corruption | None, picture: Photograph) -> str:
+    """What there is to say of a picture's noise, if a model learnt other levels: nothing otherwise.
 
     Args:
-        noise: What the model was trained under.
-        sigma: Of the picture, in data units.
+        noise: What the model was trained under; nothing is said unless it is Gaussian.
+        picture: The picture; nothing is said of a line of pixels.
     """
-    if not isinstance(noise, Gaussian) or noise.level is None:
+    if not isinstance(noise, Gaussian) or noise.level is None or min(picture.pixels.shape[:2]) < 2:
         return ""
+    sigma = noise_of(picture.pixels)
     low, high = noise.level.bounds
     if low - UNSURE <= sigma <= high + UNSURE:
         return ""
@@ -253,10 +254,8 @@ def one(
     """Denoise a file into another; the noise level that the model was told."""
     picture = photographs.read(read)
     photographs.check_writable(picture, written)
-    if model.network.condition == "none" and min(picture.pixels.shape[:2]) > 1:
-        strange = unlike(noise, noise_of(picture.pixels))
-        if strange:
-            print(shown(f"{read}: {strange}"), file=sys.stderr)
+    if model.network.condition == "none" and (strange := unlike(noise, picture)):
+        print(shown(f"{read}: {strange}"), file=sys.stderr)
     level = level_of(model, noise, picture, sigma)
     restored = denoised(model, picture, level, begin(read.name, tiles_of(model, picture)))
     photographs.write(restored, written)
@@ -264,7 +263,7 @@ def one(
 
 
 @contextmanager
-def memory_of(device: str) -> Iterator[None]:
+def errors_of(device: str) -> Iterator[None]:
     """Errors of a device, such as its lack of memory, become ones that a user can read."""
     try:
         yield

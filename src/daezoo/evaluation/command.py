@@ -7,17 +7,15 @@ import torch
 from jsonargparse import Namespace
 from torch import Tensor
 
-from daezoo.checkpoint import load_model
 from daezoo.corruption import Corruption, Recorded
 from daezoo.data import ImagesData, PairsData
 from daezoo.evaluation import baselines, kair
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
-from daezoo.evaluation.target import on_device, open_target, own_data, parse, target_parser
+from daezoo.evaluation.target import open_target, parse, target_parser
 from daezoo.files import to_json
 from daezoo.hardware import exact_float32
 from daezoo.report import print_pictures, print_restoration
-from daezoo.restoring import check_told, memory_of, suited
-from daezoo.zoo import loading
+from daezoo.restoring import check_told, errors_of, opened
 
 
 def run(args: list[str]) -> None:
@@ -85,9 +83,7 @@ def on_pictures(options: Namespace) -> None:
     if not isinstance(options.data, ImagesData) or isinstance(options.data, PairsData):
         raise ValueError(f"{options.protocol} is for pictures: pass --data images --data.root DIR.")
     sigmas = levels(options.sigma)
-    path, checkpoint = loading.open_target(options.target, options.source)
-    model = on_device(suited(options.target, load_model(path, checkpoint)), options.device)
-    noise = own_data(path, checkpoint, None).corruption if "datamodule_hyper_parameters" in checkpoint else None
+    model, noise = opened(options)
     check_told(model, noise)
     unknown = isinstance(noise, Recorded)  # of a level that nobody knows, and that counts as 0
     colors = 1 if options.protocol == kair.PROTOCOLS[1] else 3
@@ -103,7 +99,7 @@ def on_pictures(options: Namespace) -> None:
     beside = list(baselines.METHODS) if options.baselines else ["noisy input"]
     results = []
     for sigma in sigmas:
-        with memory_of(options.device):
+        with errors_of(options.device):
             restored = kair.judge(denoise, pictures, sigma)
         others = {name: kair.judge(baselines.denoiser(name), pictures, sigma) for name in beside}
         results.append(

@@ -1,6 +1,5 @@
 """`daezoo reproduce restoration`: residual models and baselines on whole pictures, beside the published denoisers."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +7,13 @@ from statistics import mean
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from daezoo import photographs, runs
 from daezoo.checkpoint import load_model
 from daezoo.corruption import Gaussian
 from daezoo.data import PhotographsData
+from daezoo.data.generated import digest
 from daezoo.data.location import located
 from daezoo.data.pictures import pictures_of
 from daezoo.evaluation import baselines, kair
@@ -50,7 +50,7 @@ class Method(NamedTuple):
         channels: Of the pictures that it restores.
         low: Lowest noise level of its training, of values in 0..255; nothing for what learns nothing.
         high: Likewise the highest.
-        weights: The first digits of the SHA-256 digest of its weights; nothing for what has none.
+        weights: The first digits of the digest of its weights; nothing for what has none.
     """
 
     name: str
@@ -74,15 +74,7 @@ def opened(name: str, source: str | None) -> Method:
         raise ValueError(f"{name} was not trained under Gaussian noise, but {noise}.")
     assert noise.level is not None
     low, high = (f"{255 * bound:.4g}" for bound in noise.level.bounds)
-    return Method(name, model.denoise, [model.shape[0]], low, high, digest_of(model))
-
-
-def digest_of(model: nn.Module) -> str:
-    """The first digits of the SHA-256 digest of a model's weights."""
-    digest = hashlib.sha256()
-    for value in model.state_dict().values():
-        digest.update(value.cpu().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:12]
+    return Method(name, model.denoise, [model.shape[0]], low, high, digest(model.state_dict().values())[:12])
 
 
 def pictures_in(name: str, root: str) -> dict[str, Tensor]:

@@ -41,8 +41,7 @@ SECTION = """## Denoising photographs
 the training pictures. Published numbers are marked by "published"; DnCNN was trained on the 400 pictures of BSD400, as
 our grey models, FFDNet and DRUNet on more, DRUNet on some 8,600 large ones. "without {overlap}" leaves out the picture
 of Set12 that a training picture overlaps. What learns nothing is told the noise level, and so are the models that take
-it. A model named by a folder is residual.gray-blind, trained for 3,600 more steps at one level: `daezoo fit
---start_from`.
+it.
 """
 TITLES = {
     "bsd68": "BSD68, grey",
