@@ -13,30 +13,35 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from daezoo.files import write_text
 from daezoo.models.base import is_recorded
+from daezoo.stopping import Stopping
 
 
 class RunRecorder(Checkpoint):
     """Writes metrics.csv and checkpoints/last.ckpt, so that a killed run can go on as if nothing had happened.
 
-    A checkpoint is written at every epoch's end and every `every_n_steps` steps. metrics.csv has one row for each step
-    that logged anything, each epoch's last among them, and is complete up to the checkpoint whenever one is written.
+    A checkpoint is written at every epoch's end, every `every_n_steps` steps, and when a signal stops the training;
+    where validation follows a step, after it. metrics.csv has one row for each step that logged anything, each epoch's
+    last among them, and is complete up to the checkpoint whenever one is written.
 
     Args:
         every_n_steps: Steps between checkpoints inside an epoch, >= 1; None for no last.ckpt at all.
+        stopping: What heeds signals.
 
     Raises:
         ValueError: If `every_n_steps` < 1.
     """
 
-    def __init__(self, every_n_steps: int | None = 500) -> None:
+    def __init__(self, every_n_steps: int | None = 500, stopping: Stopping | None = None) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"A checkpoint can be written every 1 step or more, got {every_n_steps}.")
         self.every_n_steps = every_n_steps
+        self.stopping = stopping or Stopping()
         self.folder: Path | None = None
         self.rows: dict[int, dict[str, Any]] = {}
         self.timings = {"seconds": 0.0, "batch_seconds": 0.0, "samples": 0}
         self._started = self._batch_started = 0.0
         self._saved_step = 0
+        self._open = False  # whether a step is done but for its validation
         self._stale: dict[str, torch.Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,11 +80,12 @@ class RunRecorder(Checkpoint):
         self.timings["samples"] += len(batch.clean) * trainer.world_size
         last = batch_idx + 1 == trainer.num_training_batches
         if last or not (batch_idx + 1) % trainer.accumulate_grad_batches:
-            step, end = trainer.global_step, trainer.global_step == trainer.max_steps
-            if is_recorded(trainer, batch_idx, step):
+            if is_recorded(trainer, batch_idx, trainer.global_step):
                 self._record(trainer, "train/")
-            if self.every_n_steps and (end or step % self.every_n_steps == 0) and not last:
-                self._save(trainer)
+            self._open = not last
+            loops = trainer.fit_loop
+            if not loops.epoch_loop._should_check_val_fx(loops._data_fetcher):  # type: ignore[arg-type]
+                self._end_step(trainer)
         self._batch_started = time.perf_counter()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -90,7 +96,19 @@ class RunRecorder(Checkpoint):
         """Record the validation metrics of a fit."""
         if not trainer.sanity_checking and trainer.state.fn == "fit":
             self._record(trainer, "val/")
+            self._end_step(trainer)
         self._batch_started = time.perf_counter()
+
+    def _end_step(self, trainer: L.Trainer) -> None:
+        """Write a checkpoint, if one is due or the training is to stop, once a step's validation is over too."""
+        if not self._open:
+            return
+        self._open = False
+        step, stopped = trainer.global_step, self.stopping.wanted(trainer)
+        if stopped or (self.every_n_steps and (step == trainer.max_steps or step % self.every_n_steps == 0)):
+            self._save(trainer)
+        if stopped:
+            self.stopping.stop(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Wait for the device, so that the timings hold, and write a checkpoint."""
@@ -100,6 +118,8 @@ class RunRecorder(Checkpoint):
             self.timings["batch_seconds"] += time.perf_counter() - waiting
         if self._saved_step != trainer.global_step:  # max_steps can end an epoch early, which is not complete then
             self._save(trainer)
+        if self.stopping.wanted(trainer):
+            self.stopping.stop(trainer)
 
     def _record(self, trainer: L.Trainer, prefix: str) -> None:
         if not trainer.is_global_zero or self.folder is None:

@@ -23,11 +23,13 @@ from daezoo.checkpoint import AtomicCheckpointIO, load_model, read
 from daezoo.data.base import DenoisingDataModule
 from daezoo.evaluation.restoration import evaluate
 from daezoo.files import write_atomically, write_text
+from daezoo.finite import Finite, NotFinite
 from daezoo.models.base import DenoisingAutoencoder
 from daezoo.parser import Parser
 from daezoo.quiet import quieten
 from daezoo.recording import EpochLines, RunRecorder
 from daezoo.report import print_restoration
+from daezoo.stopping import Stopped, Stopping
 from daezoo.zoo import loading
 
 
@@ -50,6 +52,7 @@ class DaezooCLI(LightningCLI):
         self.resume = resume
         self.command = shlex.join(["daezoo", *args])
         self.recorder: RunRecorder | None = None
+        self.finite = Finite()
         self.lock: int | None = None
         super().__init__(
             DenoisingAutoencoder,
@@ -76,12 +79,21 @@ class DaezooCLI(LightningCLI):
             type=Literal["default", "reduce-overhead", "max-autotune"] | None,
             help="torch.compile the network, in this mode. For GPUs: on CPUs it was measured to gain nothing.",
         )
-        parser.add_argument("--resume", type=str | None, help="Run folder to go on with; only --trainer.* beside it.")
+        parser.add_argument(
+            "--resume", type=str | None, help="Run folder to go on with; only --trainer.* and --force beside it."
+        )
         parser.add_argument(
             "--start_from", type=str | None, help="Weights to begin with: of a zoo name, a run folder or a checkpoint."
         )
         parser.add_argument("--pictures", type=bool, default=True, help="Draw reconstructions, filters and curves.")
         parser.add_argument("--checkpoint_every_n_steps", type=int, default=500, help="Also at every epoch's end.")
+        parser.add_argument(
+            "--not_finite",
+            type=Literal["stop", "skip"],
+            default="stop",
+            help="What to do where loss or gradients are not finite: stop, or skip the step.",
+        )
+        parser.add_argument("--force", action="store_true", help="With --resume: even if the data was changed.")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=number_seed)
         parser.link_arguments("data.shape", "model.init_args.shape", apply_on="instantiate")
 
@@ -102,6 +114,8 @@ class DaezooCLI(LightningCLI):
         """Refuse to measure a model that nobody trained, and options that would do nothing."""
         if self.subcommand != "fit" and self.options.compile:
             raise ValueError(f"--compile is for fit; daezoo {self.subcommand} does not compile.")
+        if self.options.force and self.resume is None:
+            raise ValueError("--force is for --resume RUN: to go on although the data was changed.")
         if self.subcommand != "fit" and self.options.start_from is not None:
             raise ValueError(f"--start_from is for fit; daezoo {self.subcommand} measures the model of --ckpt_path.")
         if self.subcommand != "fit" and not (self.options.ckpt_path or self.options.trainer.fast_dev_run):
@@ -137,8 +151,9 @@ class DaezooCLI(LightningCLI):
         if configured.logger is None:
             kwargs["logger"] = False  # Lightning's default would write a folder of its own
         if self.subcommand == "fit":
-            self.recorder = RunRecorder(self.options.checkpoint_every_n_steps)
-            kwargs["callbacks"].append(self.recorder)
+            self.finite, stopping = Finite(self.options.not_finite), Stopping()
+            self.recorder = RunRecorder(self.options.checkpoint_every_n_steps, stopping)
+            kwargs["callbacks"] += [self.finite, stopping, self.recorder]
             if not sys.stdout.isatty():
                 kwargs["callbacks"].append(EpochLines())
         if configured.enable_progress_bar is None:
@@ -171,7 +186,8 @@ class DaezooCLI(LightningCLI):
         model, data = self._names()
         folder = self.resume or runs.claim(Path(self.options.runs) / f"{model}-{data}", self.options.name)
         self.recorder.folder = folder
-        self._check_checkpoint(folder / "checkpoints" / "last.ckpt")
+        self.finite.checkpoint = folder / "checkpoints" / "last.ckpt"
+        self._check_checkpoint(self.finite.checkpoint)
         self.lock = runs.lock(folder)
         write_text(folder / "config.yaml", f"{self._first_line(folder)}\n{self.config_text()}")
         self.trainer.loggers += self._loggers(folder)
@@ -213,6 +229,12 @@ class DaezooCLI(LightningCLI):
         saved = str(checkpoint["hyper_parameters"].get("_class_path")).rpartition(".")[2]
         if saved != type(self.model).__name__:
             raise ValueError(f"{last} is of class {saved}, but this run trains a {type(self.model).__name__}.")
+        was = checkpoint.get(type(self.datamodule).__qualname__, {}).get("fingerprint")  # older ones have none
+        if was not in (None, self.datamodule.fingerprint) and not self.options.force:
+            raise ValueError(
+                f"The data is no longer what {last} was trained on: its fingerprint was {was[:16]}, and is now "
+                f"{self.datamodule.fingerprint[:16]}. Put the old files back, or go on all the same: --force"
+            )
         epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
         if 0 <= (self.trainer.max_epochs or -1) < epochs:
             raise ValueError(f"{last} has {epochs} epochs already, more than max_epochs {self.trainer.max_epochs}.")
@@ -222,6 +244,7 @@ class DaezooCLI(LightningCLI):
         parser = self._parser(self.subcommand)
         config = yaml.safe_load(parser.dump(self.options, skip_none=False, skip_link_targets=False, format="yaml"))
         config.pop("config", None)
+        config.pop("force", None)
         config["model"]["init_args"]["shape"] = list(self.datamodule.shape)
         return yaml.safe_dump(config, sort_keys=False)
 
@@ -262,9 +285,23 @@ class DaezooCLI(LightningCLI):
             self.trainer.fit(**kwargs)
         except OSError as error:
             raise ValueError(f"{error}.{self._way_on()}") from error
+        except NotFinite as error:
+            if not is_first_process():
+                raise SystemExit(0) from error  # the first process says it
+            raise ValueError(f"{error}{self._way_on()}") from error
         except Exception as error:
+            if str(error).startswith("DataLoader worker"):
+                raise ValueError(
+                    "A process that loads data was killed, most likely because memory ran out. Lower "
+                    f"--data.num_workers, now {self.datamodule.num_workers}, or --data.batch_size.{self._way_on()}"
+                ) from error
             raise RuntimeError(f"Training failed.{self._way_on()}") from error
-        except SystemExit:  # Lightning's answer to Ctrl-C
+        except Stopped as stopped:
+            if is_first_process():
+                step = self.trainer.global_step
+                print(f"Stopped by {stopped.signal.name} after step {step}, saved.{self._way_on()}", file=sys.stderr)
+            raise
+        except SystemExit:  # Lightning's answer to Ctrl-C before or after the steps, or pressed twice
             print(f"Interrupted.{self._way_on()}", file=sys.stderr)
             raise SystemExit(130) from None
         finally:
@@ -317,6 +354,7 @@ class DaezooCLI(LightningCLI):
             "world_size": self.trainer.world_size,
             "precision": self.trainer.precision,
             "commit": runs.commit(),
+            **({"skipped_steps": self.finite.skipped} if self.finite.skipped else {}),
             "checkpoint": str(last.relative_to(folder)),
             "test": metrics,
         }
@@ -354,7 +392,7 @@ def resume_arguments(folder: Path, others: list[str]) -> list[str] | None:
         raise ValueError(f"{folder} is no run folder: there is no file {config}.")
     if "trainer" not in (yaml.safe_load(config.read_text()) or {}):
         raise ValueError(f"{folder} is no run of daezoo fit, so it cannot be resumed.")
-    strange = [other for other in others if other.startswith("-") and not other.startswith("--trainer.")]
+    strange = [other for other in others if other.startswith("-") and not other.startswith(("--trainer.", "--force"))]
     if strange:
         raise ValueError(
             "A run is resumed with the configuration it started with; only --trainer.* can be changed, "

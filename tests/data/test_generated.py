@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 
 from conftest import whole
-from daezoo.data.generated import Labelled, _own, _read, digest, generated
-from daezoo.data.splits import Split
+from daezoo.data.generated import Labelled, _own, _read, generated
+from daezoo.data.splits import Split, digest
 from daezoo.randomness import generator
 
 SPLITS = ["train", "valid", "test"]

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from daezoo.augmentation import Augmentation
 from daezoo.batch import Batch, Noise, Sample
 from daezoo.corruption import Corruption, Masking, Recorded
-from daezoo.data.splits import Split, to_unit
+from daezoo.data.splits import Split, digest, to_unit
 from daezoo.data.whitening import whiten
 from daezoo.hyperparameters import PlainHyperparameters
 from daezoo.randomness import SampleNoise, StepNoise, generator
@@ -104,6 +104,9 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         whiten: Whiten all samples with the training samples' statistics, see `daezoo.data.whitening.whiten`; they are
             then held in memory as float32.
         resident_gib: Training data in memory of up to so many GiB is kept on the GPU, if there is one.
+
+    Attributes:
+        fingerprint: A digest of the samples that were loaded for a fit, which its checkpoints keep.
     """
 
     CACHED_GIB: ClassVar[float] = 1.0
@@ -137,11 +140,16 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         self.resident_gib = resident_gib
         self.whiten = whiten
         self.splits: dict[str, Split] = {}
+        self.fingerprint: str | None = None
         self._validation_cache: dict[tuple[int, int], Batch] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the samples, which every process loads, or maps, by itself."""
         return self.__dict__ | {"splits": {}, "_validation_cache": {}}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data."""
+        return {"fingerprint": self.fingerprint}
 
     @property
     @abstractmethod
@@ -160,7 +168,10 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
                 images are wanted and there are none, or they cannot be whitened.
         """
         if not self.splits:
-            self.splits = self.whitened(self.load()) if self.whiten else self.load()
+            loaded = self.load()
+            if stage == "fit":  # before whitening, which rounds differently on another machine
+                self.fingerprint = digest([], *(split.fingerprint() for split in loaded.values()))
+            self.splits = self.whitened(loaded) if self.whiten else loaded
         if stage == "fit":
             self._validation_cache.clear()
         train = self.splits["train"]

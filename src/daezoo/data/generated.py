@@ -1,8 +1,7 @@
 """Generated data sets: made once, then read from the cache."""
 
-import hashlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch
@@ -11,20 +10,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from daezoo.data.base import SPLITS
-from daezoo.data.splits import InMemory, Split
+from daezoo.data.splits import InMemory, Split, digest
 from daezoo.files import cache_root, write_atomically
 
 Labelled = tuple[Tensor, Tensor]
 """Images, uint8 (N, C, H, W), and labels, int64 (N,)."""
-
-
-def digest(parts: Iterable[Tensor], *words: object) -> str:
-    """The sha256 of tensors, with their shapes and types, and of other things as they are written in Python."""
-    found = hashlib.sha256(repr(words).encode())
-    for part in parts:
-        found.update(repr((tuple(part.shape), part.dtype)).encode())
-        found.update(part.contiguous().numpy().data)
-    return found.hexdigest()
 
 
 def generated(name: str, key: tuple[object, ...], make: Callable[[str], Labelled]) -> dict[str, Split]:

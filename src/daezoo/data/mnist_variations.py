@@ -8,9 +8,9 @@ from torchvision.datasets import MNIST
 
 from daezoo.data._variations import variation
 from daezoo.data.base import SPLITS
-from daezoo.data.generated import Labelled, digest, generated
+from daezoo.data.generated import Labelled, generated
 from daezoo.data.pictures import photographs, random_patches
-from daezoo.data.splits import Split
+from daezoo.data.splits import Split, digest
 from daezoo.data.torchvision_sets import TorchvisionData
 from daezoo.randomness import generator
 

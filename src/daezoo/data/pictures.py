@@ -12,7 +12,7 @@ from torch import Tensor
 
 from daezoo.batch import Sample
 from daezoo.data.location import DataMissing, located
-from daezoo.data.splits import Split
+from daezoo.data.splits import Split, digest
 from daezoo.files import files_in
 from daezoo.photographs import samples_of
 
@@ -96,6 +96,10 @@ class Crops(Split):
     def nbytes(self) -> int:
         """Bytes of the pictures."""
         return self.pixels.nbytes
+
+    def fingerprint(self) -> str:
+        """Of all pictures."""
+        return digest([self.pixels, self.widths, self.first_pixel])
 
     def on(self, device: torch.device) -> "Crops":
         """The same split with its pictures on a device; rows are then given there too."""

@@ -8,9 +8,9 @@ import torch
 
 from daezoo.data._shapes import convex_sets, rectangles, rectangles_on_patches
 from daezoo.data.base import SPLITS, DenoisingDataModule
-from daezoo.data.generated import Labelled, digest, generated
+from daezoo.data.generated import Labelled, generated
 from daezoo.data.pictures import photographs, random_patches
-from daezoo.data.splits import Split
+from daezoo.data.splits import Split, digest
 from daezoo.randomness import generator
 
 Kind = Literal["rectangles", "rectangles-images", "convex"]

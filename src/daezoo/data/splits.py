@@ -1,5 +1,6 @@
 """Splits of a data set: samples by row number, and how to go over them."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -9,6 +10,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from daezoo.batch import Sample
+
+FINGERPRINTED = 1024
+"""Samples in the fingerprint of a split that is not held in memory, or larger than a GiB."""
+
+
+def digest(parts: Iterable[Tensor], *words: object) -> str:
+    """The sha256 of tensors, with their shapes and types, and of other things as they are written in Python."""
+    found = hashlib.sha256(repr(words).encode())
+    for part in parts:
+        found.update(repr((tuple(part.shape), part.dtype)).encode())
+        found.update(part.contiguous().numpy().data)
+    return found.hexdigest()
 
 
 class Split(Dataset[Sample], ABC):
@@ -40,6 +53,11 @@ class Split(Dataset[Sample], ABC):
     @abstractmethod
     def mean(self) -> Tensor:
         """The mean sample, (*dims), in [0, 1]: what a model that knows nothing of its input would predict."""
+
+    def fingerprint(self) -> str:
+        """A digest that other samples, or more or fewer of them, hardly share: of `FINGERPRINTED` spread ones."""
+        sample = self.__getitems__(spread(len(self), FINGERPRINTED))
+        return digest([part for part in sample if part is not None], len(self))
 
     def __getitem__(self, row: int) -> Sample:
         """One sample, without the batch dimension."""
@@ -84,6 +102,12 @@ class InMemory(Split):
     def nbytes(self) -> int:
         """Bytes of the split's samples."""
         return len(self) * self.clean[0].nbytes
+
+    def fingerprint(self) -> str:
+        """Of all samples, up to a GiB of them."""
+        if self.nbytes > 2**30:
+            return super().fingerprint()
+        return digest([self.clean, self.label, self.rows])
 
     def on(self, device: torch.device) -> "InMemory":
         """The same split with its samples on a device; rows are then given there too."""

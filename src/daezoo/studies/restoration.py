@@ -13,9 +13,9 @@ from daezoo import photographs, runs
 from daezoo.checkpoint import load_model
 from daezoo.corruption import Gaussian
 from daezoo.data import PhotographsData
-from daezoo.data.generated import digest
 from daezoo.data.location import located
 from daezoo.data.pictures import pictures_of
+from daezoo.data.splits import digest
 from daezoo.evaluation import baselines, kair
 from daezoo.evaluation.command import levels
 from daezoo.evaluation.target import own_data
