@@ -11,7 +11,7 @@ MODELS := $(basename $(notdir $(wildcard configs/model/*.yaml)))
 DATASETS := $(basename $(notdir $(wildcard configs/data/*.yaml)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train probe finetune report reproduce evaluate zoo zoo-readme test test-slow bench check clean
+.PHONY: help setup train probe finetune report reproduce evaluate zoo zoo-readme test test-slow torture bench check clean
 
 help: ## Show this list
 	@echo "make TARGET [VARIABLE=VALUE …]"
@@ -59,6 +59,9 @@ test: $(VENV)/.ready ## Run the quick tests, on all cores [ARGS="-k …"]
 
 test-slow: $(VENV)/.ready ## Run all tests, the slow ones too
 	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+torture: $(VENV)/.ready ## Kill trainings, fill disks, spoil data, again and again; render docs/reliability.md [ARGS="--only SIGKILL"]
+	OMP_NUM_THREADS=1 $(BIN)/python tests/torture $(ARGS)
 
 bench: $(VENV)/.ready ## Measure speed and memory against a bare loop and others [QUICK=1]; see benchmarks/README.md
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

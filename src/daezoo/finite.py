@@ -10,6 +10,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from daezoo.stopping import largest
+
 EVERY = 25
 """Steps between two looks at the losses on a GPU, which has to be waited for."""
 
@@ -76,7 +78,7 @@ class Finite(Callback):
         """Let no checkpoint be written with weights that are not finite."""
         self._look(trainer)
         finite = all(bool(parameter.isfinite().all()) for parameter in pl_module.parameters())
-        if not trainer.strategy.reduce_boolean_decision(finite, all=True):
+        if largest(trainer, float(not finite)):
             raise NotFinite(f"Weights are not finite after step {trainer.global_step}. {self._advice()}")
         self._saved_step = trainer.global_step
 
@@ -84,13 +86,11 @@ class Finite(Callback):
         """Raise NotFinite if a loss was not finite, in any process."""
         if self.action == "skip":
             return
-        bad = self._state[2]
-        if trainer.world_size > 1:
-            bad = trainer.strategy.reduce(bad.clone(), reduce_op="min")
-        if isfinite(bad.item()):
+        first = -largest(trainer, -self._state[2].item())
+        if isfinite(first):
             loss, step = self._state[:2].tolist()
             before = f"the last finite one was {loss:.6g}, at step {step:.0f}" if step else "none was finite before"
-            raise NotFinite(f"The loss is not finite at step {bad.item():.0f}; {before}. {self._advice()}")
+            raise NotFinite(f"The loss is not finite at step {first:.0f}; {before}. {self._advice()}")
 
     def _advice(self) -> str:
         kept = self.checkpoint and self.checkpoint.is_file() and f"{self.checkpoint} is of step {self._saved_step}. "
@@ -107,7 +107,7 @@ class Finite(Callback):
             return
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
         finite = bool(torch.nn.utils.get_total_norm(gradients).isfinite())
-        if trainer.strategy.reduce_boolean_decision(finite, all=True):
+        if not largest(trainer, float(not finite)):
             return
         optimizer.zero_grad(set_to_none=True)
         self.skipped += 1

@@ -5,9 +5,22 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def largest(trainer: L.Trainer, value: float) -> float:
+    """The largest of a value over all processes, which all have to ask at the same step.
+
+    The strategy's own `reduce` waits at a barrier, too.
+    """
+    if not torch.distributed.is_initialized():
+        return value
+    tensor = torch.tensor(value, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
+    return tensor.item()
 
 
 class Stopped(SystemExit):
@@ -44,8 +57,8 @@ class Stopping(Callback):
         self.signal = number
 
     def wanted(self, trainer: L.Trainer) -> bool:
-        """Whether any process was told to stop; all have to ask at the same step."""
-        return bool(trainer.strategy.reduce_boolean_decision(bool(self.signal), all=False))
+        """Whether any process was told to stop."""
+        return bool(largest(trainer, float(self.signal)))
 
     def stop(self, trainer: L.Trainer) -> NoReturn:
         """Stop, here and now.

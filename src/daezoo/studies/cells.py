@@ -1,13 +1,10 @@
 """The cells of a study: each trains one model, judges it, and becomes one row of a CSV."""
 
 import csv
-import fcntl
 import io
 import json
-import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ from typing import Any
 from daezoo.cli import main
 from daezoo.evaluation import probe_command
 from daezoo.evaluation.probe import Probe
-from daezoo.files import write_text
+from daezoo.files import alone, write_text
 from daezoo.runs import clear
 from daezoo.studies.markdown import of
 
@@ -182,8 +179,8 @@ def daezoo(*args: str) -> None:
         status: Any = main(list(args))
     except SystemExit as stop:
         status = stop.code
-    if status == 130:
-        raise SystemExit(130)
+    if status in (130, 143):  # told to stop
+        raise SystemExit(status)
     if status:
         raise ValueError(f"{command} failed with status {status}.")
 
@@ -216,7 +213,7 @@ def add_row(table: Path, row: dict[str, Any], key: Mapping[str, str] | None = No
         row: The row.
         key: Columns that tell it from others: if there is a row with these values already, none is added.
     """
-    with _alone(table):
+    with alone(table.parent):
         held = rows_of(table)
         if key is not None and of(held, **key):
             return
@@ -227,14 +224,3 @@ def add_row(table: Path, row: dict[str, Any], key: Mapping[str, str] | None = No
         writer.writeheader()
         writer.writerows(rows)
         write_text(table, text.getvalue())
-
-
-@contextmanager
-def _alone(table: Path) -> Iterator[None]:
-    table.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(table.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

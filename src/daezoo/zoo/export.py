@@ -15,7 +15,7 @@ import yaml
 from daezoo import __version__, runs
 from daezoo.checkpoint import load_model, read
 from daezoo.evaluation.probe import Probe
-from daezoo.files import write_atomically
+from daezoo.files import alone, write_atomically
 from daezoo.zoo.entry import (
     SCHEMA,
     Built,
@@ -87,8 +87,7 @@ def export(
         ValueError: If the run cannot be read, or its data is not here.
     """
     check_name(name)
-    if (folder / f"{name}.yaml").exists() and not force:
-        raise ZooError(f"{folder / name}.yaml exists. Choose another name, or replace it: --force")
+    _check_free(folder, name, force)
     tuned = read_tuned(run) if is_tuned(run) else None
     if tuned and levels:
         raise ZooError("A model with a classifier does not denoise, so there are no levels to measure it at.")
@@ -165,9 +164,16 @@ def export(
         licence=Licence(code="MIT", weights=weights_licence or "MIT", data=licence),
     )
     tensors_of(content, entry)  # what will be read has to be readable
-    write_atomically(folder / entry.weights.file, lambda file: file.write(content))
-    write(entry, folder)
+    with alone(folder):
+        _check_free(folder, name, force)  # another export may have taken it meanwhile
+        write_atomically(folder / entry.weights.file, lambda file: file.write(content))
+        write(entry, folder)
     return entry
+
+
+def _check_free(folder: Path, name: str, force: bool) -> None:
+    if (folder / f"{name}.yaml").exists() and not force:
+        raise ZooError(f"{folder / name}.yaml exists. Choose another name, or replace it: --force")
 
 
 def _moved(metric: Metric, value: float) -> Metric:
