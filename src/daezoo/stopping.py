@@ -1,6 +1,9 @@
 """SIGTERM and Ctrl-C: save at the end of the step, and stop."""
 
+import ctypes
+import os
 import signal
+import sys
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -8,6 +11,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+PARENT = "DAEZOO_PARENT"
+"""Environment variable: the process that starts the others of a group."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -21,6 +26,20 @@ def largest(trainer: L.Trainer, value: float) -> float:
     tensor = torch.tensor(value, device=trainer.strategy.root_device)
     torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
     return tensor.item()
+
+
+def end_together() -> None:
+    """On Linux, have this process killed when the one that started it for a group ends, however that ends.
+
+    Else it could wait for half an hour for the first process of the group to come up.
+    """
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        os.environ[PARENT] = str(os.getpid())
+    elif sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        started_by = None if "TORCHELASTIC_RUN_ID" in os.environ else os.environ.get(PARENT)
+        if started_by not in (None, str(os.getppid())):  # it ended already
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Stopped(SystemExit):

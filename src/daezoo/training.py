@@ -29,7 +29,7 @@ from daezoo.parser import Parser
 from daezoo.quiet import quieten
 from daezoo.recording import EpochLines, RunRecorder
 from daezoo.report import print_restoration
-from daezoo.stopping import Stopped, Stopping
+from daezoo.stopping import Stopped, Stopping, end_together
 from daezoo.zoo import loading
 
 
@@ -412,6 +412,7 @@ def run(args: list[str]) -> DaezooCLI | None:
         args: The command line, the subcommand first. `fit --resume DIR` goes on with a run.
     """
     quieten()
+    end_together()
     resume: Path | None = None
     args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--resume=") else [arg])]
     if args[0] == "fit" and "--resume" in args:
