@@ -62,6 +62,7 @@ test-slow: $(VENV)/.ready ## Run all tests, the slow ones too
 
 torture: $(VENV)/.ready ## Kill trainings, fill disks, spoil data, again and again; render docs/reliability.md [ARGS="--only SIGKILL"]
 	OMP_NUM_THREADS=1 $(BIN)/python tests/torture $(ARGS)
+	test -f docs/studies/long-run.csv || OMP_NUM_THREADS=1 $(BIN)/python tests/torture/long_run.py
 
 bench: $(VENV)/.ready ## Measure speed and memory against a bare loop and others [QUICK=1]; see benchmarks/README.md
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

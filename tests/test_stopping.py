@@ -164,6 +164,30 @@ def test_data_that_changed_meanwhile_is_refused_unless_forced(daezoo_command, at
     assert "force" not in (RUN / "config.yaml").read_text()
 
 
+def test_resume_auto_begins_goes_on_and_is_content(daezoo_command, at_step):
+    assert daezoo_command(*arguments("--name", "whole"))[0] == 0
+    at_step(5, lambda loss: os.kill(os.getpid(), signal.SIGTERM))
+    assert daezoo_command(*arguments("--resume", "auto"))[0] == 143
+    status, _, errors = daezoo_command(*arguments("--resume", "auto", "--model.hidden", "[5]"))
+    assert status == 2
+    assert f"{RUN} was begun with model.init_args.hidden [4], and is to go on with [5]." in errors
+    status, output, _ = daezoo_command(*arguments("--resume", "auto"))
+    assert status == 0 and "Resuming" in output
+    assert_equal_runs(RUN.with_name("whole"), RUN)
+    status, output, _ = daezoo_command(*arguments("--resume", "auto"))
+    assert status == 0 and "is finished: 3 epochs, 18 steps. Nothing to do." in output
+
+
+def test_resume_auto_takes_a_folder_that_was_killed_before_it_had_a_configuration(daezoo_command):
+    RUN.mkdir(parents=True)
+    assert daezoo_command(*arguments("--resume=auto", "--trainer.max_epochs", "1"))[0] == 0
+
+
+def test_resume_auto_needs_a_name(daezoo_command):
+    status, _, errors = daezoo_command(*fit_arguments("vanilla", "digits", "--resume", "auto"))
+    assert status == 2 and "pass --name NAME" in errors
+
+
 def test_force_is_for_going_on(daezoo_command):
     status, _, errors = daezoo_command(*arguments("--force"))
     assert status == 2 and "--force is for --resume RUN" in errors

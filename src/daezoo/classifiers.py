@@ -19,7 +19,7 @@ from daezoo.data.splits import rows_at_once, to_unit
 from daezoo.evaluation.features import places, scale_of
 from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
-from daezoo.models.base import is_recorded, pooled
+from daezoo.models.base import is_recorded, pooled, weight
 from daezoo.optim import AdamW, Optimizer
 
 Schedule = Literal["cycle", "constant"]
@@ -108,12 +108,12 @@ class EncoderClassifier(L.LightningModule, ABC):
         target = places(self.labels, batch.label)
         right = self.labels[logits.argmax(1)] == batch.label
         logged = {"val/loss": F.cross_entropy(logits, target, ignore_index=-1), "val/accuracy": right.float().mean()}
-        self.log_dict(logged, batch_size=len(right), sync_dist=True)
+        self.log_dict(logged, batch_size=weight(len(right), self.trainer), sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log test/accuracy."""
         right = self.predict(batch.clean) == batch.label
-        self.log("test/accuracy", right.float().mean(), batch_size=len(right), sync_dist=True)
+        self.log("test/accuracy", right.float().mean(), batch_size=weight(len(right), self.trainer), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and one cycle of its learning rate, unless that is constant."""

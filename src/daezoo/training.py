@@ -45,11 +45,12 @@ class DaezooCLI(LightningCLI):
 
     Args:
         args: The command line.
-        resume: Run folder to go on with.
+        resume: Run folder to go on with; `auto` for that of the given name, if it has begun.
     """
 
-    def __init__(self, args: list[str], resume: Path | None = None) -> None:
-        self.resume = resume
+    def __init__(self, args: list[str], resume: Path | Literal["auto"] | None = None) -> None:
+        self.auto = resume == "auto"
+        self.resume = None if isinstance(resume, str) else resume
         self.command = shlex.join(["daezoo", *args])
         self.recorder: RunRecorder | None = None
         self.finite = Finite()
@@ -80,7 +81,10 @@ class DaezooCLI(LightningCLI):
             help="torch.compile the network, in this mode. For GPUs: on CPUs it was measured to gain nothing.",
         )
         parser.add_argument(
-            "--resume", type=str | None, help="Run folder to go on with; only --trainer.* and --force beside it."
+            "--resume",
+            type=str | None,
+            help="Run folder to go on with; only --trainer.* and --force beside it. Or auto, beside the whole command "
+            "line: go on with the run of --name if it has begun, else begin it.",
         )
         parser.add_argument(
             "--start_from", type=str | None, help="Weights to begin with: of a zoo name, a run folder or a checkpoint."
@@ -114,7 +118,9 @@ class DaezooCLI(LightningCLI):
         """Refuse to measure a model that nobody trained, and options that would do nothing."""
         if self.subcommand != "fit" and self.options.compile:
             raise ValueError(f"--compile is for fit; daezoo {self.subcommand} does not compile.")
-        if self.options.force and self.resume is None:
+        if self.auto and self.options.name is None:
+            raise ValueError("--resume auto goes on with the run of a name, or begins it: pass --name NAME.")
+        if self.options.force and self.resume is None and not self.auto:
             raise ValueError("--force is for --resume RUN: to go on although the data was changed.")
         if self.subcommand != "fit" and self.options.start_from is not None:
             raise ValueError(f"--start_from is for fit; daezoo {self.subcommand} measures the model of --ckpt_path.")
@@ -139,12 +145,7 @@ class DaezooCLI(LightningCLI):
                     f"Precision bf16-mixed: this CPU has {feature}. For float32: --trainer.precision 32-true",
                     flush=True,
                 )
-        several = chosen.devices not in (1, "1") or chosen.num_nodes > 1
-        if several and getattr(self.model, "find_unused_parameters", False):
-            strategies = ("ddp", "ddp_spawn", "ddp_fork")
-            plain = "ddp" if chosen.strategy == "auto" else chosen.strategy
-            chosen.strategy = f"{plain}_find_unused_parameters_true" if plain in strategies else plain
-        kwargs |= {key: chosen[key] for key in ("max_epochs", "precision", "strategy")}
+        kwargs |= {key: chosen[key] for key in ("max_epochs", "precision")}
         configured = self._get(self.config_init, "trainer")
         kwargs["plugins"] = [*(configured.plugins or []), AtomicCheckpointIO()]
         kwargs["callbacks"] = list(configured.callbacks or [])
@@ -166,13 +167,20 @@ class DaezooCLI(LightningCLI):
         """Check everything that can be checked, then claim the run folder; nothing is written before."""
         assert self.recorder is not None
         runs.commit()  # of the code that is loaded, whatever comes later
+        model, data = self._names()
+        parent = Path(self.options.runs) / f"{model}-{data}"
+        if self.auto and (parent / self.options.name / "config.yaml").is_file():
+            self.resume = parent / self.options.name
+            self._check_same(self.resume)
+            if is_finished(self.resume):
+                raise SystemExit(0)
         self.model.check_trainer(self.trainer)
-        self.datamodule.check_trainer(self.trainer)
         if self.options.logger == "tensorboard" and not importlib.util.find_spec("tensorboard"):
             raise ValueError("--logger tensorboard needs the package tensorboard: pip install tensorboard")
         if is_first_process():
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
+            self.datamodule.check_trainer(self.trainer)
             self.model.loss.check(next(self.datamodule.evaluation_batches("train")).clean)
         begun = self.resume is not None and (self.resume / "checkpoints" / "last.ckpt").is_file()
         if self.options.start_from is not None and not begun:
@@ -183,8 +191,10 @@ class DaezooCLI(LightningCLI):
         if not is_first_process():
             self.recorder.folder = Path()  # other processes take part in saving, but write nothing
             return
-        model, data = self._names()
-        folder = self.resume or runs.claim(Path(self.options.runs) / f"{model}-{data}", self.options.name)
+        if self.auto and (parent / self.options.name).is_dir():  # perhaps killed before it had a configuration
+            folder = parent / self.options.name
+        else:
+            folder = self.resume or runs.claim(parent, self.options.name)
         self.recorder.folder = folder
         self.finite.checkpoint = folder / "checkpoints" / "last.ckpt"
         self._check_checkpoint(self.finite.checkpoint)
@@ -194,6 +204,19 @@ class DaezooCLI(LightningCLI):
         what = f"{type(self.model).__name__} on {type(self.datamodule).__name__}"
         size = sum(parameter.numel() for parameter in self.model.parameters())
         print(f"{'Resuming' if self.resume else 'Training'} {what}, {size:,} parameters, in {folder}", flush=True)
+
+    def _check_same(self, folder: Path) -> None:
+        """Raise ValueError if a run was begun with another configuration, the trainer's aside, than it would go on."""
+        now, then = (
+            {key: value for key, value in _flat(yaml.safe_load(text)).items() if not key.startswith("trainer.")}
+            for text in (self.config_text(), (folder / "config.yaml").read_text())
+        )
+        other = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
+        if other:
+            raise ValueError(
+                f"{folder} was begun with {other[0]} {then.get(other[0])}, and is to go on with {now.get(other[0])}. "
+                f"Choose another name, or go on as it was begun: daezoo fit --resume {folder}"
+            )
 
     def _start_from(self, target: str) -> None:
         """Give the model the weights of another.
@@ -381,6 +404,22 @@ def is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a run is finished, which is then said."""
+    summary = runs.summary_of(folder)
+    if summary:
+        print(f"{folder} is finished: {summary['epochs']} epochs, {summary['steps']} steps. Nothing to do.")
+    return bool(summary)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys."""
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    joined = f"{prefix}." if prefix else ""
+    return {key: found for name, one in value.items() for key, found in _flat(one, f"{joined}{name}").items()}
+
+
 def resume_arguments(folder: Path, others: list[str]) -> list[str] | None:
     """The command line that goes on with a run; None if it is finished.
 
@@ -398,9 +437,7 @@ def resume_arguments(folder: Path, others: list[str]) -> list[str] | None:
             "A run is resumed with the configuration it started with; only --trainer.* can be changed, "
             f"got {strange[0]}."
         )
-    summary = runs.summary_of(folder)
-    if summary and not others:
-        print(f"{folder} is finished: {summary['epochs']} epochs, {summary['steps']} steps. Nothing to do.")
+    if not others and is_finished(folder):
         return None
     return ["fit", "--config", str(config), *others]
 
@@ -409,19 +446,24 @@ def run(args: list[str]) -> DaezooCLI | None:
     """Run fit, validate, test or predict; None if there was nothing to do.
 
     Args:
-        args: The command line, the subcommand first. `fit --resume DIR` goes on with a run.
+        args: The command line, the subcommand first. `fit --resume DIR` goes on with a run, and
+            `fit --resume auto` with that of the given name, if it has begun.
     """
     quieten()
     end_together()
-    resume: Path | None = None
+    resume: Path | Literal["auto"] | None = None
     args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--resume=") else [arg])]
     if args[0] == "fit" and "--resume" in args:
         at = args.index("--resume")
         if at + 1 == len(args):
-            raise ValueError("--resume needs a run folder.")
-        resume = Path(args[at + 1])
-        resumed = resume_arguments(resume, [*args[1:at], *args[at + 2 :]])
-        if resumed is None:
-            return None
-        args = resumed
+            raise ValueError("--resume needs a run folder, or auto.")
+        others = [*args[1:at], *args[at + 2 :]]
+        if args[at + 1] == "auto":
+            resume, args = "auto", ["fit", *others]
+        else:
+            resume = Path(args[at + 1])
+            resumed = resume_arguments(resume, others)
+            if resumed is None:
+                return None
+            args = resumed
     return DaezooCLI(args, resume)

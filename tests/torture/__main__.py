@@ -12,15 +12,6 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(1, str(HERE.parent))
 
 
-def campaigns() -> list:
-    """All of them."""
-    import faults
-    import kills
-    import pairs
-
-    return [*kills.CAMPAIGNS, *faults.CAMPAIGNS, *pairs.CAMPAIGNS]
-
-
 def attempt(campaign, number: int) -> dict[str, object]:
     """One try as a row."""
     started = time.monotonic()
@@ -38,12 +29,17 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="", help="campaigns whose fault this regular expression finds")
     parser.add_argument("--tries", type=int, help="of each campaign, at the most")
     options = parser.parse_args()
+    import faults
+    import fuzz
+    import kills
+    import nodes
+    import pairs
     from reliability import ROWS, render
 
     from daezoo.runs import commit
     from daezoo.studies.cells import add_row, rows_of
 
-    for campaign in campaigns():
+    for campaign in (campaign for module in (kills, faults, pairs, nodes, fuzz) for campaign in module.CAMPAIGNS):
         done = {int(row["try"]) for row in rows_of(ROWS) if row["fault"] == campaign.fault}
         for number in range(min(campaign.tries, options.tries or campaign.tries)):
             if number not in done and re.search(options.only, campaign.fault):

@@ -11,13 +11,13 @@ from pathlib import Path
 from campaign import Campaign
 from trainings import (
     FAMILIES,
-    TWO,
     Command,
     arguments,
     assert_equal_runs,
     assert_whole,
     run_of,
     says,
+    several,
     wait_for,
 )
 
@@ -36,7 +36,7 @@ def reference(model: str, processes: int = 1) -> tuple[Path, float]:
 
 
 def _arguments(model: str, processes: int) -> list[str]:
-    return arguments(model, *(TWO if processes == 2 else ()))
+    return arguments(model, *several(processes))
 
 
 def _resume(folder: Path, run: Path) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
+from safetensors.torch import save_file
 
 from conftest import CONFIGS, fit_arguments
 from daezoo.checkpoint import read
@@ -26,7 +27,15 @@ SHORT = {
     "residual": ("--trainer.max_epochs", "3", "--model.network.widths", "[8,8]"),
     "conv": ("--trainer.max_epochs", "3", "--model.channels", "[8]"),
 }
-TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
+
+
+def several(processes: int) -> list[str]:
+    """Options for so many processes."""
+    if processes == 1:
+        return []
+    return ["--trainer.devices", str(processes), "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+
+
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["daezoo.training", "daezoo.zoo.command", "lightning.pytorch.demos.boring_classes"])
 
@@ -42,6 +51,22 @@ class Announce(Callback):
 
     def on_validation_end(self, *_: Any) -> None:
         Path("stage").write_text("steps")
+
+
+class Seen(Callback):
+    """Writes which samples a process trained on, and their noise, to seen-RANK.safetensors."""
+
+    def __init__(self) -> None:
+        self.index: list[torch.Tensor] = []
+        self.noisy: list[torch.Tensor] = []
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, *_: Any) -> None:
+        self.index.append(batch.index)
+        self.noisy.append(batch.noisy)
+
+    def on_train_end(self, trainer: Any, *_: Any) -> None:
+        seen = {"index": torch.stack(self.index), "noisy": torch.stack(self.noisy)}
+        save_file(seen, f"seen-{trainer.global_rank}.safetensors")
 
 
 def arguments(model: str, *others: str) -> list[str]:

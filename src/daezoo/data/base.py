@@ -191,8 +191,8 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         """Check that the trainer deals batches out as this module does.
 
         Raises:
-            ValueError: If the trainer would put a sampler of its own in place of ours, or the batch cannot be dealt out
-                evenly.
+            ValueError: If the trainer would put a sampler of its own in place of ours, the batch cannot be dealt out
+                evenly, or a split that is loaded already has too few samples for every process to get one.
         """
         world_size = trainer.world_size
         # private, but the only place that says it
@@ -200,6 +200,11 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
             raise ValueError("Training on several processes needs Trainer(use_distributed_sampler=False).")
         if self.batch_size % world_size:
             raise ValueError(f"batch_size is {self.batch_size}, which {world_size} processes cannot share evenly.")
+        for name, split in self.splits.items():
+            if len(split) < world_size:
+                raise ValueError(
+                    f"The {name} split has {len(split)} samples, fewer than there are processes, {world_size}."
+                )
 
     def random_split(self, size: int, *held_out: int) -> list[Tensor]:
         """Rows of a data set dealt out at random, by split_seed: what is left for training, then each held-out part."""

@@ -39,6 +39,14 @@ def is_recorded(trainer: L.Trainer, batch_idx: int, step: int) -> bool:
     return last or step == trainer.max_steps or (every > 0 and step % every == 0)
 
 
+def weight(samples: int, trainer: L.Trainer) -> int:
+    """What a batch counts in a mean that Lightning takes over processes.
+
+    It averages the sums of weights over processes as an integer, so that 63 samples on two of them would count as 62.
+    """
+    return samples * trainer.world_size
+
+
 class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
     """A denoising autoencoder: min over θ of E_x E_{x̃∼q(x̃|x)} L(x, g(f(x̃))) (Vincent et al., 2008).
 
@@ -252,13 +260,16 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         return ("loss",)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss; it and its terms are logged under train/, in the steps that are recorded and at an epoch's end."""
+        """The loss; it and its terms are logged under train/, in the steps that are recorded and at an epoch's end.
+
+        They are means over the whole batch, on however many processes it is.
+        """
         terms = self.loss_terms(batch)
         loss = reduce(add, terms.values())
         # Lightning takes a millisecond to note a value, wanted or not
         if is_recorded(self.trainer, batch_idx, self.trainer.global_step + 1):
             logged = {"train/loss": loss} | {f"train/{name}": value for name, value in terms.items()}
-            self.log_dict({name: value.detach() for name, value in logged.items()})
+            self.log_dict({name: value.detach() for name, value in logged.items()}, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -276,7 +287,7 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
     def _log_evaluation(self, stage: str, terms: dict[str, Tensor], output: Tensor, batch: Batch) -> None:
         terms["mse"] = (self.loss.link(output.float()) - batch.clean).square().mean()
         logged = {f"{stage}/{name}": value for name, value in terms.items()}
-        self.log_dict(logged, batch_size=len(batch.clean), sync_dist=True)
+        self.log_dict(logged, batch_size=weight(len(batch.clean), self.trainer), sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Reconstructions of a batch."""

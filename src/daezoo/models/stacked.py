@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from daezoo.batch import Batch
 from daezoo.corruption import Corruption, Masking
@@ -45,9 +45,6 @@ class StackedDAE(DenoisingAutoencoder):
         ValueError: If epochs or the number of code corruptions do not fit.
     """
 
-    find_unused_parameters = True
-    """Only the active layer has gradients, which DistributedDataParallel must be told."""
-
     def __init__(
         self,
         shape: Sequence[int],
@@ -62,6 +59,7 @@ class StackedDAE(DenoisingAutoencoder):
         optimizer: Optimizer | None = None,
     ) -> None:
         super().__init__(shape, loss, penalties, optimizer)
+        self._reduced: int | None = -1  # the layer whose gradients are reduced over processes, None for the whole stack
         self.save_hyperparameters()
         if epochs_per_layer < 1 or end_to_end_epochs < 0:
             raise ValueError(
@@ -189,12 +187,33 @@ class StackedDAE(DenoisingAutoencoder):
         """Also the phase, because losses of different layers are not comparable."""
         return "loss", "stack" if self.active_layer is None else f"layer{self.active_layer + 1}"
 
+    def on_train_start(self) -> None:
+        """See `on_train_epoch_start`, which a training that is resumed inside an epoch begins without."""
+        self._reduced = -1
+        self.on_train_epoch_start()
+
+    def on_train_epoch_start(self) -> None:
+        """When a phase begins, have DistributedDataParallel reduce the gradients of the layer in training alone.
+
+        It is wrapped around the model anew: it cannot be told later which parameters it has to wait for.
+        """
+        strategy, layer = self.trainer.strategy, self.active_layer
+        if not isinstance(strategy, DDPStrategy) or layer == self._reduced:
+            return
+        active = self if layer is None else self.network.layers[layer]
+        kept = {id(parameter) for parameter in active.parameters()}
+        idle = [name for name, parameter in self.named_parameters() if id(parameter) not in kept]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, idle)
+        strategy.model = strategy._setup_model(self)
+        strategy._register_ddp_hooks()
+        self._reduced = layer
+
     def check_trainer(self, trainer: L.Trainer) -> None:
         """Check the schedule against the trainer.
 
         Raises:
             ValueError: If the trainer's epochs differ from the phases', it stops early on a loss that is not comparable
-                between layers, or it would wait for gradients of inactive layers.
+                between layers.
         """
         super().check_trainer(trainer)
         limited = trainer.max_steps >= 0 or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
@@ -210,15 +229,6 @@ class StackedDAE(DenoisingAutoencoder):
                     f"StackedDAE cannot stop early on {callback.monitor}, which is another loss in every layer. "
                     "Set epochs_per_layer instead."
                 )
-        if isinstance(trainer.strategy, DDPStrategy) and not self._finds_unused(trainer.strategy):
-            raise ValueError(
-                "StackedDAE trains one layer at a time, so DistributedDataParallel must look for unused parameters. "
-                "Use strategy ddp_find_unused_parameters_true."
-            )
-
-    @staticmethod
-    def _finds_unused(strategy: Any) -> bool:
-        return bool(strategy._ddp_kwargs.get("find_unused_parameters"))
 
     def filters(self) -> Tensor | None:
         """The first layer's weights as pictures, (hidden[0], C, H, W); None for vectors."""
