@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from daezoo.augmentation import Augmentation
 from daezoo.batch import Batch, Noise, Sample
 from daezoo.corruption import Corruption, Masking, Recorded
-from daezoo.data.splits import Split, to_unit
+from daezoo.data.splits import Split, of_classes, to_unit
 from daezoo.data.whitening import whiten
 from daezoo.hyperparameters import PlainHyperparameters
 from daezoo.randomness import SampleNoise, StepNoise, generator
@@ -104,6 +104,8 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         whiten: Whiten all samples with the training samples' statistics, see `daezoo.data.whitening.whiten`; they are
             then held in memory as float32.
         resident_gib: Training data in memory of up to so many GiB is kept on the GPU, if there is one.
+        classes: Labels of the samples that training and validation split keep; all if None. The test split always keeps
+            all, so that a model can be asked what it makes of classes it never saw.
     """
 
     CACHED_GIB: ClassVar[float] = 1.0
@@ -120,6 +122,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         num_workers: int = 0,
         resident_gib: float = 4.0,
         whiten: bool = False,
+        classes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -136,6 +139,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         self.num_workers = num_workers
         self.resident_gib = resident_gib
         self.whiten = whiten
+        self.classes = classes
         self.splits: dict[str, Split] = {}
         self._validation_cache: dict[tuple[int, int], Batch] = {}
 
@@ -157,10 +161,11 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
 
         Raises:
             ValueError: If the training split has fewer samples than a batch, the batch cannot be dealt out evenly, or
-                images are wanted and there are none, or they cannot be whitened.
+                images are wanted and there are none, or they cannot be whitened, or have no such classes.
         """
         if not self.splits:
-            self.splits = self.whitened(self.load()) if self.whiten else self.load()
+            loaded = self.load() if self.classes is None else of_classes(self.load(), self.classes)
+            self.splits = self.whitened(loaded) if self.whiten else loaded
         if stage == "fit":
             self._validation_cache.clear()
         train = self.splits["train"]
