@@ -14,6 +14,7 @@ from daezoo.data.splits import rows_at_once, spread, to_unit
 from daezoo.evaluation.features import classes_of, extract
 from daezoo.evaluation.target import Target
 from daezoo.hardware import exact_float32
+from daezoo.models import DenoisingAutoencoder
 from daezoo.randomness import SampleNoise
 
 DRAWS = 8
@@ -26,8 +27,8 @@ PROTOCOL = (
     "anomaly-v1: anomalies are the positives; nothing is fitted or chosen but on normal training samples. "
     f"Reconstruction: mean squared error, of clean samples or over {DRAWS} draws of noise; distances, of up to "
     f"{REFERENCES:,} training samples: Mahalanobis, covariance by Ledoit and Wolf, and kNN, mean Euclidean of the "
-    f"{NEIGHBOURS} nearest; PCA: as few components as hold {VARIANCE:.0%} of the variance; FPR: normal samples taken "
-    "for anomalies where 95 % of the anomalies are"
+    f"{NEIGHBOURS} nearest; PCA: as few components as hold {VARIANCE:.0%} of the variance; AP: average precision; FPR: "
+    "normal samples that are taken for anomalies where 95 % of the anomalies are"
 )
 OF_MODEL = {
     "clean": "reconstruction, clean",
@@ -113,10 +114,11 @@ def judge(target: Target, anomalous: Sequence[int] | None = None) -> dict[str, A
 
     Returns:
         `scores`, for each of SCORES the `metrics`; `normal` and `anomalous` labels; `seen`, those of the anomalies that
-        the model was trained on, None if it was trained on other data.
+        the model was trained on, None if that is not known, because it was trained on other data.
 
     Raises:
-        ValueError: If samples have no labels, there are no anomalies or no normal samples, or a score is not finite.
+        ValueError: If samples have no labels, there are no anomalies or no normal samples, or a reconstruction is not
+            finite.
     """
     model, data = target.model, target.data
     labels = {name: classes_of(data.splits[name]) for name in ("train", "test")}
@@ -136,20 +138,21 @@ def judge(target: Target, anomalous: Sequence[int] | None = None) -> dict[str, A
     normals = torch.isin(labels["train"], torch.tensor(sorted(normal)))
     truth, judged = (torch.isin(labels["test"], torch.tensor(sorted(kept))) for kept in (wanted, wanted | normal))
 
-    def samples(encoder: Any) -> tuple[Tensor, Tensor]:
+    def samples(encoder: DenoisingAutoencoder | None) -> tuple[Tensor, Tensor]:
         train, test = (extract(encoder, data.splits[name], model.device)[-1] for name in ("train", "test"))
         return train[normals.to(train.device)], test
 
     scores = errors(target)
+    if not all(found.isfinite().all() for found in scores.values()):
+        raise ValueError(f"The reconstructions of {target.name} are not all finite: its training went wrong.")
     for name, encoder in {"codes": model, "untrained": target.untrained(), "pixels": None}.items():
         scores |= {f"{name}_{kind}": found for kind, found in distances(*samples(encoder)).items()}
     train, test = (part.cpu().numpy() for part in samples(None))
     pca = PCA(VARIANCE, svd_solver="full").fit(train)
     scores["pca"] = torch.from_numpy(((pca.inverse_transform(pca.transform(test)) - test) ** 2).mean(1))
     scores["forest"] = -torch.from_numpy(IsolationForest(random_state=0).fit(train).score_samples(test))
-    if not all(found.isfinite().all() for found in scores.values()):
-        raise ValueError(f"The scores of {target.name} are not all finite: its training went wrong.")
     same = target.trained.get("_class_path", "").rpartition(".")[2] == type(data).__name__
+    same &= all(target.trained.get(name) == data.hparams.get(name) for name in ("path", "kind"))
     trained = target.trained.get("classes")
     saw = known if trained == data.hparams["classes"] else set(trained or wanted)
     return {

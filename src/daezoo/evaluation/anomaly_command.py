@@ -46,7 +46,7 @@ def print_table(result: Mapping[str, Any]) -> None:
     chance = {"auroc": 0.5, "average_precision": share, "fpr95": 0.95}
     table = Table()
     table.add_column("score")
-    for column in ("AUROC (%)", "average precision (%)", "FPR at 95 % TPR (%)"):
+    for column in ("AUROC (%)", "AP (%)", "FPR (%)"):
         table.add_column(column, justify="right")
     for name, values in {**result["scores"], "chance": chance}.items():
         table.add_row(SCORES.get(name, name), *(f"{100 * values[metric]:.2f}" for metric in chance))
@@ -56,6 +56,6 @@ def print_table(result: Mapping[str, Any]) -> None:
         f"{result['corruption']}"
     )
     if result["seen"] is None:
-        print("The model was not trained on this data: what it saw may be like these anomalies.")
+        print("Whether the model's training saw the like of these is not known: it was on other data.")
     elif result["seen"]:
         print(f"The model's training saw {', '.join(map(str, result['seen']))}, so these are no anomalies to it.")

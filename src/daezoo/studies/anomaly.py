@@ -68,5 +68,4 @@ def run(args: list[str]) -> None:
         scores = {f"{score}_{key}": value for score, found in result["scores"].items() for key, value in found.items()}
         row = {**cell, **scores, "components": result["components"], **result["samples"]}
         add_row(table, row | {"seconds": summary["seconds"], "commit": summary["commit"]}, cell)
-        render(docs)
     print(*render(docs), sep="\n")

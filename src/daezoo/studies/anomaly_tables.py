@@ -9,9 +9,9 @@ from daezoo.studies.markdown import Rows, grouped, of, spread, table
 HEAD = f"""## Anomalies
 
 `daezoo reproduce anomaly`. A vanilla model learns from all digits but those of one class, and `daezoo anomaly` says how
-well scores tell the test samples of that class from all others. AUROC in % for each class left out, and on average over
-them; average precision (AP) and false positive rate at 95 % true positives (FPR) on average; mean ± standard deviation
-over seeds. Nothing was picked by these numbers. Untrained codes are those of the same encoder before training.
+well scores tell the test samples of that class from all others. AUROC in % for each class left out; AUROC, AP and FPR
+on average over them, mean ± standard deviation over seeds. Nothing was picked by these numbers. Untrained codes are
+those of the same encoder before training.
 Protocol {PROTOCOL}.
 """
 
