@@ -194,6 +194,14 @@ BAD: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
         fit("vanilla", "digits", lambda: ["--data.batch_size", "5000"]),
         ["5000", "1257", "--data.batch_size"],
     ),
+    "classes that are not there": (
+        fit("vanilla", "digits", lambda: ["--data.classes", "[3,12]"]),
+        ["classes", "[3, 12]", "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"],
+    ),
+    "classes of samples without labels": (
+        fit("vanilla", "arrays", lambda: [*npz("bare.npz", **whole_images()), "--data.classes", "[0]"]),
+        ["classes", "labels", "--data.classes", "train_labels"],
+    ),
     "batch size that is no number": (fit("vanilla", "digits", lambda: ["--data.batch_size", "many"]), ["batch_size"]),
     "run folder that exists": (fit("vanilla", "digits", taken_name), ["finished/vanilla-digits/mine", "--resume"]),
     "a file where the runs should go": (

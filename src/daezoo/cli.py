@@ -19,11 +19,12 @@ commands:
              of whole pictures: --protocol kair-gray-v1 --sigma 15,25,50 --data images --data.root DIR
   probe      linear probe of an encoder beside its baselines: RUN_OR_CKPT [--data NAME] [--layer last|all|K] [--json]
   finetune   train an encoder and a classifier end to end: RUN_OR_CKPT [--data NAME] [--labels-per-class N] [--json]
+  anomaly    classes that training left out, told from the others: RUN_OR_CKPT [--data NAME] [--anomalous 3] [--json]
   noise-grid noise trained with against noise tested with, as table, CSV and heat maps: RUN_OR_DIR…
   denoise    a picture, or a folder of them: MODEL INPUT OUTPUT [--sigma auto|25] [--force]
   inpaint    fill the holes of a picture: MODEL INPUT MASK OUTPUT [--force]
-  reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]; patches; restoration;
-             vincent2010 [--problems …] [--methods …] [--recipe classic|modern] [--budget smoke|minutes|full]
+  reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]; anomaly; patches;
+             restoration; vincent2010 [--problems …] [--methods …] [--recipe classic|modern] [--budget …]
   zoo        pretrained models: list, info, download, verify, export, publish, import, prune, retrain
   report     one page, report.html, of all there is to see of a run: RUN
 
@@ -31,6 +32,7 @@ daezoo COMMAND --help lists a command's options.
 """
 LIGHTNING = ("fit", "validate", "test", "predict")
 OWN = {
+    "anomaly": "daezoo.evaluation.anomaly_command",
     "evaluate": "daezoo.evaluation.command",
     "denoise": "daezoo.restoring",
     "finetune": "daezoo.finetuning",

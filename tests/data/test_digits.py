@@ -1,11 +1,14 @@
+from typing import Any
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from conftest import whole
 from daezoo.data import DigitsData
 
 
-def loaded(**options: int) -> DigitsData:
+def loaded(**options: Any) -> DigitsData:
     data = DigitsData(**options)
     data.prepare_data()
     data.setup()
@@ -45,3 +48,25 @@ def test_split_seed_alone_decides_the_splits(digits):
         clean = digits.splits[name].clean
         assert torch.equal(loaded(seed=7).splits[name].clean, clean)
         assert not torch.equal(loaded(split_seed=7).splits[name].clean, clean)
+
+
+def test_classes_are_those_of_training_and_validation_and_the_rest_stays_as_it_was(digits):
+    some = loaded(classes=[7, 2])
+    for name in ("train", "valid"):
+        kept, all_of_them = whole(some.splits[name]), whole(digits.splits[name])
+        rows = (all_of_them.label == 2) | (all_of_them.label == 7)
+        assert torch.equal(kept.clean, all_of_them.clean[rows])
+        assert torch.equal(kept.label, all_of_them.label[rows])
+    assert torch.equal(whole(some.splits["test"]).label, whole(digits.splits["test"]).label)
+    assert some.hparams["classes"] == [7, 2]
+
+
+def test_samples_are_whitened_by_the_training_samples_that_are_left():
+    left, all_of_them = (loaded(whiten=True, classes=classes) for classes in ([0, 1], None))
+    assert not torch.allclose(left.splits["test"].clean, all_of_them.splits["test"].clean, atol=0.01)
+
+
+@pytest.mark.parametrize("classes", [[], [0, 10], [-1]])
+def test_classes_that_are_not_there_are_refused(classes):
+    with pytest.raises(ValueError, match=r"classes must be some of \[0, 1, 2, 3, 4, 5, 6, 7, 8, 9\], got \["):
+        loaded(classes=classes)

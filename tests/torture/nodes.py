@@ -151,10 +151,10 @@ def cut(folder: Path, number: int) -> str:
         wait_for_steps(folder, nodes[0])
         time.sleep(random.Random(f"cut {number}").uniform(0, 0.5 * seconds))
         ip("-n", names[1], "link", "set", "cable", "down")
-        outputs = [node.ends(None) for node in nodes]
-        if all(node.process.returncode == 0 for node in nodes):
+        output = nodes[0].ends(None)  # the other's agent looks for the first for longer than anybody would wait
+        if nodes[0].process.returncode == 0:
             return "ended before"
-        assert any("To go on: daezoo fit --resume" in output for output in outputs), outputs
+        assert "Training failed. To go on: daezoo fit --resume" in output, output
         assert_whole(run_of(folder, "vanilla"))
     with group(folder) as (_, nodes):
         for node in nodes:

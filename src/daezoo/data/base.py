@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from daezoo.augmentation import Augmentation
 from daezoo.batch import Batch, Noise, Sample
 from daezoo.corruption import Corruption, Masking, Recorded
-from daezoo.data.splits import Split, digest, to_unit
+from daezoo.data.splits import Split, digest, of_classes, to_unit
 from daezoo.data.whitening import whiten
 from daezoo.hyperparameters import PlainHyperparameters
 from daezoo.randomness import SampleNoise, StepNoise, generator
@@ -104,6 +104,8 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         whiten: Whiten all samples with the training samples' statistics, see `daezoo.data.whitening.whiten`; they are
             then held in memory as float32.
         resident_gib: Training data in memory of up to so many GiB is kept on the GPU, if there is one.
+        classes: Labels of the samples that training and validation split keep; all if None. The test split always keeps
+            all, so that a model can be asked what it makes of classes it never saw.
 
     Attributes:
         fingerprint: A digest of the samples that were loaded for a fit, which its checkpoints keep.
@@ -123,6 +125,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         num_workers: int = 0,
         resident_gib: float = 4.0,
         whiten: bool = False,
+        classes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -139,6 +142,7 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         self.num_workers = num_workers
         self.resident_gib = resident_gib
         self.whiten = whiten
+        self.classes = classes
         self.splits: dict[str, Split] = {}
         self.fingerprint: str | None = None
         self._validation_cache: dict[tuple[int, int], Batch] = {}
@@ -165,10 +169,10 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
 
         Raises:
             ValueError: If the training split has fewer samples than a batch, the batch cannot be dealt out evenly, or
-                images are wanted and there are none, or they cannot be whitened.
+                images are wanted and there are none, or they cannot be whitened, or have no such classes.
         """
         if not self.splits:
-            loaded = self.load()
+            loaded = self.load() if self.classes is None else of_classes(self.load(), self.classes)
             if stage == "fit":  # before whitening, which rounds differently on another machine
                 self.fingerprint = digest([], *(split.fingerprint() for split in loaded.values()))
             self.splits = self.whitened(loaded) if self.whiten else loaded

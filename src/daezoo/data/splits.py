@@ -140,6 +140,26 @@ class Subset(Split):
         return mean_of(self.__getitems__(rows).clean for rows in torch.arange(len(self)).split(512))
 
 
+def of_classes(splits: dict[str, Split], classes: Sequence[int]) -> dict[str, Split]:
+    """The same splits, training and validation with the samples of some classes alone.
+
+    Raises:
+        ValueError: If the samples have no labels in memory, or the training split has not all of these classes.
+    """
+    kept = {name: split for name, split in splits.items() if isinstance(split, InMemory) and name != "test"}
+    labels = {name: split.label[split.rows] for name, split in kept.items()}
+    if len(kept) < 2 or any((label < 0).any() for label in labels.values()):
+        raise ValueError(
+            "classes choose among samples by their labels, and these have none, or are not held in memory. Leave "
+            "--data.classes out, or choose labelled data: digits, mnist, or arrays with train_labels."
+        )
+    known = set(labels["train"].tolist())
+    if not classes or not known.issuperset(classes):
+        raise ValueError(f"classes must be some of {sorted(known)}, got {list(classes)}.")
+    rows = {name: split.rows[torch.isin(labels[name], torch.tensor(classes))] for name, split in kept.items()}
+    return splits | {name: InMemory(split.clean, split.label, rows[name]) for name, split in kept.items()}
+
+
 def rows_at_once(elements: int, most: int = 2**22) -> int:
     """How many samples of so many elements to take at a time in a pass over data that may not fit into memory.
 

@@ -68,7 +68,7 @@ def classes_of(split: Split) -> Tensor:
     missing = int((labels < 0).sum())
     if missing:
         raise ValueError(
-            f"A classifier needs a label for every sample, but {missing:,} of {len(labels):,} have none. "
+            f"Every sample needs a label here, but {missing:,} of {len(labels):,} have none. "
             "Give arrays train_labels and test_labels, or choose labelled data."
         )
     return labels

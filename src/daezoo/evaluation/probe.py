@@ -23,7 +23,7 @@ STRENGTHS = tuple(10.0**exponent for exponent in (0, -0.5, -1, -1.5, -2, -2.5, -
 """The grid of L2 strengths λ, from the strongest: each fit starts where the one before ended."""
 
 
-TRAINING = signature(DenoisingDataModule).parameters.keys() - {"split_seed", "whiten"}
+TRAINING = signature(DenoisingDataModule).parameters.keys() - {"split_seed", "whiten", "classes"}
 """Arguments of a data module that do not change its samples."""
 
 

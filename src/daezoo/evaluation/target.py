@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jsonargparse import Namespace
@@ -27,6 +27,7 @@ class Target(NamedTuple):
         data: Set up.
         seed: That it was trained with; 0 if its checkpoint names none.
         step: Training steps so far.
+        trained: Hyperparameters of the data module it was trained with; empty if its checkpoint has none.
         untrained: Builds the model as it was before training: the same architecture, initialised with the same seed.
     """
 
@@ -36,6 +37,7 @@ class Target(NamedTuple):
     data: DenoisingDataModule
     seed: int
     step: int
+    trained: dict[str, Any]
     untrained: Callable[[], DenoisingAutoencoder]
 
     @property
@@ -120,7 +122,8 @@ def open_target(options: Namespace) -> Target:
         if options.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {options.batch_size}.")
         data.batch_size = options.batch_size
-    seed = checkpoint.get("datamodule_hyper_parameters", {}).get("seed", 0)
+    trained = checkpoint.get("datamodule_hyper_parameters", {})
+    seed = trained.get("seed", 0)
     data.prepare_data()
     data.setup("test")
     try:
@@ -133,7 +136,7 @@ def open_target(options: Namespace) -> Target:
             torch.manual_seed(seed)
             return rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder).eval().to(options.device)
 
-    return Target(options.target, path, model, data, seed, checkpoint.get("global_step", 0), untrained)
+    return Target(options.target, path, model, data, seed, checkpoint.get("global_step", 0), trained, untrained)
 
 
 def check_whitening(name: str, checkpoint: dict, data: DenoisingDataModule) -> None:
