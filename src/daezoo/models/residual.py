@@ -51,7 +51,7 @@ class ResidualDAE(DenoisingAutoencoder):
         if not self.loss.identity_link:
             raise ValueError(
                 f"ResidualDAE needs an unbounded output and cannot train with {type(self.loss).__name__}, whose output "
-                "passes a sigmoid. Use SquaredError, AbsoluteError or Charbonnier."
+                "is not the image itself. Use SquaredError, AbsoluteError, Charbonnier or FixedGaussian."
             )
         if len(self.shape) != 3:
             raise ValueError(f"ResidualDAE needs images (C, H, W), got samples of shape {self.shape}.")
