@@ -5,5 +5,6 @@ from daezoo.models.conv import ConvDAE
 from daezoo.models.residual import ResidualDAE
 from daezoo.models.stacked import StackedDAE
 from daezoo.models.vanilla import VanillaDAE
+from daezoo.models.variational import VariationalDAE
 
-__all__ = ["ConvDAE", "DenoisingAutoencoder", "ResidualDAE", "StackedDAE", "VanillaDAE"]
+__all__ = ["ConvDAE", "DenoisingAutoencoder", "ResidualDAE", "StackedDAE", "VanillaDAE", "VariationalDAE"]

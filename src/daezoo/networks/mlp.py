@@ -160,3 +160,42 @@ class MLPAutoencoder(nn.Module):
         """The first layer's weights as pictures of a shape (C, H, W); None where samples are vectors (D,)."""
         weight = self.layers[0].weight.detach()
         return weight.view(-1, *shape) if len(shape) == 3 else None
+
+
+class Perceptron(nn.Module):
+    """Fully connected layers, an activation after each but the last.
+
+    Args:
+        widths: Of the input, the hidden layers and the output.
+        activation: Of the hidden layers.
+
+    Raises:
+        ValueError: If a width is below 1, or the activation is unknown.
+    """
+
+    def __init__(self, widths: Sequence[int], activation: Activation) -> None:
+        super().__init__()
+        if min(widths) < 1:
+            raise ValueError(f"Layers need widths of at least 1, got {list(widths)}.")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"The activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}.")
+        self.activation = activation
+        self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
+
+    def forward(self, x: Float[Tensor, "batch below"]) -> Float[Tensor, "batch above"]:
+        """The output, without an activation."""
+        return self.layers[-1](self.hidden(x, lambda layer: layer)[-1])
+
+    def hidden(
+        self, x: Float[Tensor, "batch below"], after: Callable[[Tensor], Tensor]
+    ) -> list[Float[Tensor, "batch _"]]:
+        """The input and what every hidden layer makes of it; `after` is applied to each before the next sees it."""
+        found = [x]
+        for layer in self.layers[:-1]:
+            found.append(after(ACTIVATIONS[self.activation](layer(found[-1]))))
+        return found
+
+    def filters(self, shape: Sequence[int]) -> Tensor | None:
+        """The first layer's weights as pictures of a shape (C, H, W); None where samples are vectors (D,)."""
+        weight = self.get_parameter("layers.0.weight").detach()
+        return weight.view(-1, *shape) if len(shape) == 3 else None
