@@ -1,5 +1,6 @@
 """The model families, each a LightningModule."""
 
+from daezoo.models.adversarial import AdversarialDAE
 from daezoo.models.base import DenoisingAutoencoder
 from daezoo.models.conv import ConvDAE
 from daezoo.models.residual import ResidualDAE
@@ -7,4 +8,12 @@ from daezoo.models.stacked import StackedDAE
 from daezoo.models.vanilla import VanillaDAE
 from daezoo.models.variational import VariationalDAE
 
-__all__ = ["ConvDAE", "DenoisingAutoencoder", "ResidualDAE", "StackedDAE", "VanillaDAE", "VariationalDAE"]
+__all__ = [
+    "AdversarialDAE",
+    "ConvDAE",
+    "DenoisingAutoencoder",
+    "ResidualDAE",
+    "StackedDAE",
+    "VanillaDAE",
+    "VariationalDAE",
+]

@@ -83,8 +83,8 @@ class VariationalDAE(DenoisingAutoencoder):
     def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:
         """What the hidden layers make of samples, and the mean code, each after `after`."""
         self.check_shape(x)
-        _, *hidden = found = self.encoder.hidden(x.flatten(1), after)
-        return [*hidden, after(self.encoder.layers[-1](found[-1]).chunk(2, 1)[0])]
+        *hidden, code = self.encoder.all_layers(x.flatten(1), after)
+        return [*hidden, code.chunk(2, 1)[0]]
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
         """Raw output for the mean code of noisy samples (batch, *shape), of `output_shape`; `level` is ignored."""

@@ -184,16 +184,16 @@ class Perceptron(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch below"]) -> Float[Tensor, "batch above"]:
         """The output, without an activation."""
-        return self.layers[-1](self.hidden(x, lambda layer: layer)[-1])
+        return self.all_layers(x, lambda layer: layer)[-1]
 
-    def hidden(
-        self, x: Float[Tensor, "batch below"], after: Callable[[Tensor], Tensor]
-    ) -> list[Float[Tensor, "batch _"]]:
-        """The input and what every hidden layer makes of it; `after` is applied to each before the next sees it."""
-        found = [x]
-        for layer in self.layers[:-1]:
-            found.append(after(ACTIVATIONS[self.activation](layer(found[-1]))))
-        return found
+    def all_layers(self, x: Float[Tensor, "batch below"], after: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """What every layer makes of samples, the output last; `after` is applied to each before the next sees it."""
+        found = []
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = after(ACTIVATIONS[self.activation](layer(x)))
+            found.append(x)
+        return [*found, after(last(x))]
 
     def filters(self, shape: Sequence[int]) -> Tensor | None:
         """The first layer's weights as pictures of a shape (C, H, W); None where samples are vectors (D,)."""
