@@ -3,6 +3,7 @@
 from daezoo.models.adversarial import AdversarialDAE
 from daezoo.models.base import DenoisingAutoencoder
 from daezoo.models.conv import ConvDAE
+from daezoo.models.hierarchical import HierarchicalDAE
 from daezoo.models.residual import ResidualDAE
 from daezoo.models.stacked import StackedDAE
 from daezoo.models.vanilla import VanillaDAE
@@ -12,6 +13,7 @@ __all__ = [
     "AdversarialDAE",
     "ConvDAE",
     "DenoisingAutoencoder",
+    "HierarchicalDAE",
     "ResidualDAE",
     "StackedDAE",
     "VanillaDAE",
