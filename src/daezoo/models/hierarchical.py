@@ -30,8 +30,8 @@ class HierarchicalDAE(DenoisingAutoencoder):
 
     Follows Rasmus et al. (2015), after Valpola (2015), and leaves out their classifier. Other than theirs: N takes the
     mean and the standard deviation of a sample's units, not of a unit over the batch, so that a code depends on its own
-    sample alone; v, which weighs noisy code and guess from above, is one logistic layer; clean codes are targets with no
-    gradient, so that no level is made easy by making all its codes alike; and there is no lateral connection at the
+    sample alone; v, the share of the noisy code, is one logistic layer; clean codes are targets without
+    gradients, so that no level is made easy by making all its codes alike; and there is no lateral connection at the
     input, whose output may be logits.
 
     Args:
