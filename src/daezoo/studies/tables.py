@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from daezoo.figures import save
 from daezoo.files import write_text
+from daezoo.studies import family_tables
 from daezoo.studies import restoration_tables as restoration
 from daezoo.studies import vincent2010_tables as vincent2010
 from daezoo.studies.cells import rows_of
@@ -147,6 +148,7 @@ SECTIONS = {
     "vincent2010": vincent2010.section,
     "patches": patches,
     "restoration": restoration.section,
+    "family": family_tables.section,
 }
 
 
