@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 
 HOOK = install_import_hook(
-    ["daezoo.augmentation", "daezoo.corruption", "daezoo.losses", "daezoo.networks"],
+    ["daezoo.augmentation", "daezoo.corruption", "daezoo.likelihoods", "daezoo.losses", "daezoo.networks"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
-VARIANTS = ("dncnn", "drunet", "ffdnet")
+VARIANTS = ("autoencoder", "contractive", "dncnn", "drunet", "ffdnet", "sparse")
 """Configurations of a model that has a simpler one of its own."""
 ALL_MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
 MODELS = [name for name in ALL_MODELS if name not in VARIANTS]

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from daezoo.augmentation import ColorJitter, Crop, Flip, ShuffleChannels, Turn
+from daezoo.augmentation import Binarise, ColorJitter, Crop, Flip, ShuffleChannels, Turn
 
-AUGMENTATIONS = [Crop(2), Flip(0.5), Turn(), ColorJitter(0.9, 0.9, 0.9), ShuffleChannels()]
+AUGMENTATIONS = [Crop(2), Flip(0.5), Turn(), ColorJitter(0.9, 0.9, 0.9), ShuffleChannels(), Binarise()]
 every_augmentation = pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=lambda kind: type(kind).__name__)
 
 
@@ -143,3 +143,10 @@ def test_shuffle_channels_makes_each_order_equally_often():
     counts = torch.stack([(shuffled == one).flatten(1).all(1).sum() for one in orders])
     assert counts.sum() == 6000
     assert (counts - 1000).abs().max() < 145  # five standard errors of √(6000 · 1/6 · 5/6)
+
+
+def test_binarised_elements_are_one_as_often_as_their_value_says():
+    clean = torch.linspace(0, 1, 6).view(1, 1, 1, 6).expand(5000, -1, -1, -1)
+    drawn = Binarise()(clean, seeded())
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert (drawn.mean((0, 1, 2)) - torch.linspace(0, 1, 6)).abs().max() < 0.03

@@ -17,6 +17,7 @@ from daezoo.losses import (
     L1Sparsity,
     SquaredError,
 )
+from daezoo.models import VanillaDAE
 from daezoo.networks.mlp import AutoencoderLayer
 from daezoo.randomness import StepNoise
 
@@ -206,7 +207,7 @@ def layer() -> AutoencoderLayer:
     return layer
 
 
-def jacobians(layer: AutoencoderLayer, clean: Tensor) -> Tensor:
+def jacobians(layer: AutoencoderLayer | VanillaDAE, clean: Tensor) -> Tensor:
     each = [torch.autograd.functional.jacobian(layer.encode, x[None], create_graph=True) for x in clean]
     return torch.stack(each)[:, 0, :, 0]
 
@@ -241,6 +242,26 @@ def test_contractive_penalty_agrees_with_the_exact_jacobian_of_the_clean_samples
     # One direction has variance Var ‖J v‖² = 2 ‖JᵀJ‖²_F for v ~ N(0, I); the bound is 5 standard errors.
     variance = 2 * (exact.mT @ exact).square().sum((1, 2)).mean().item()
     assert abs(estimate - exact.square().sum((1, 2)).mean().item()) < 5 * sqrt(variance / (8 * repeats * directions))
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "linear"])
+@pytest.mark.parametrize("kept", [None, 2])
+def test_the_closed_form_of_the_contractive_penalty_is_the_exact_jacobian_and_the_mean_of_its_estimates(
+    activation, kept
+):
+    torch.manual_seed(0)
+    model = VanillaDAE([6], [4], activation, kept=kept)
+    samples = torch.randn(8, 6, generator=seeded(2))
+    exact = Contractive(0.3)(model, batch_of(samples))
+    expected = 0.3 * jacobians(model, samples).square().sum((1, 2)).mean()
+    torch.testing.assert_close(exact, expected)
+    weight = model.network.layers[0].weight
+    torch.testing.assert_close(torch.autograd.grad(exact, weight), torch.autograd.grad(expected, weight))
+    along = 6 * Contractive(0.3, directions=6)(model, batch_of(samples, noise=BasisDirections()))
+    torch.testing.assert_close(along, exact)
+    deep = VanillaDAE([6], [4, 3], activation)
+    estimated = Contractive(1.0)(deep, batch_of(samples.repeat(1000, 1), noise=StepNoise(0, 0))).item()
+    assert estimated == pytest.approx(jacobians(deep, samples).square().sum((1, 2)).mean().item(), rel=0.1)
 
 
 @pytest.mark.parametrize("penalty", [L1Sparsity(), KLSparsity(), Contractive()], ids=lambda penalty: penalty.name)

@@ -136,3 +136,12 @@ class ShuffleChannels(Augmentation):
         """Reorder every image's channels by its own draw."""
         order = torch.rand(clean.shape[:2], generator=generator, device=clean.device).argsort(1)
         return clean.gather(1, order[:, :, None, None].expand_as(clean))
+
+
+@dataclass(frozen=True)
+class Binarise(Augmentation):
+    """Every element becomes 1 with a probability that is its value, else 0: a Bernoulli draw."""
+
+    def __call__(self, clean: Images, generator: torch.Generator | None = None) -> Images:
+        """Draw every element."""
+        return torch.bernoulli(clean, generator=generator)

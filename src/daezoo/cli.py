@@ -24,7 +24,8 @@ commands:
   denoise    a picture, or a folder of them: MODEL INPUT OUTPUT [--sigma auto|25] [--force]
   inpaint    fill the holes of a picture: MODEL INPUT MASK OUTPUT [--force]
   reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]; anomaly; patches;
-             restoration; vincent2010 [--problems …] [--methods …] [--recipe classic|modern] [--budget …]
+             restoration; matrix; family [--data …] [--members …] [--budget …];
+             vincent2010 [--problems …] [--methods …] [--recipe classic|modern] [--budget smoke|minutes|full]
   zoo        pretrained models: list, info, download, verify, export, publish, import, prune, retrain
   report     one page, report.html, of all there is to see of a run: RUN
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from daezoo.batch import Batch
-from daezoo.corruption import Gaussian
+from daezoo.corruption import Corruption, Gaussian
 
 Samples = Float[Tensor, "batch *dims"]
+Outputs = Float[Tensor, "batch *outputs"]
 Mask = Bool[Tensor, "batch *dims"]
 
 
@@ -26,6 +27,7 @@ class ReconstructionLoss(ABC):
     """L(x, output) per sample, with emphasis: Σᵢ wᵢ ℓ(xᵢ, outputᵢ), wᵢ = alpha where corrupted, else beta.
 
     Emphasis is from Vincent et al. (2010); their full emphasis is alpha = 1, beta = 0.
+    Shapes: clean (batch, *dims); output likewise or, of a loss with several `parameters`, (batch, parameters, *dims).
 
     Args:
         alpha: Weight of corrupted elements, >= 0.
@@ -38,6 +40,8 @@ class ReconstructionLoss(ABC):
     alpha: float = 1.0
     beta: float = 1.0
     identity_link: ClassVar[bool] = True
+    parameters: ClassVar[int] = 1
+    """Outputs that the network has to have for each element."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.alpha < inf and 0 <= self.beta < inf and self.alpha + self.beta > 0):
@@ -45,7 +49,7 @@ class ReconstructionLoss(ABC):
                 f"Emphasis needs alpha, beta >= 0 and one of them > 0, got alpha={self.alpha}, beta={self.beta}."
             )
 
-    def __call__(self, output: Samples, clean: Samples, mask: Mask | None = None) -> Float[Tensor, " batch"]:
+    def __call__(self, output: Outputs, clean: Samples, mask: Mask | None = None) -> Float[Tensor, " batch"]:
         """The loss of each sample.
 
         Args:
@@ -67,15 +71,22 @@ class ReconstructionLoss(ABC):
         return loss.flatten(1).sum(1)
 
     @abstractmethod
-    def elementwise(self, output: Samples, clean: Samples) -> Samples:
-        """ℓ of each element, not negative where the target is valid."""
+    def elementwise(self, output: Outputs, clean: Samples) -> Samples:
+        """ℓ of each element."""
 
-    def link(self, output: Samples) -> Samples:
+    def link(self, output: Outputs) -> Samples:
         """The output in data space; the identity unless a loss says otherwise."""
         return output
 
     def check(self, clean: Samples) -> None:
         """Raise ValueError if `clean` cannot be a target of this loss."""
+
+    def check_likelihood(self, clean: Samples) -> None:
+        """Raise ValueError unless this loss is −log p(clean | output) in nats, as no loss is that does not say so."""
+        raise ValueError(
+            f"{type(self).__name__} is no likelihood. Train with CrossEntropy on binary data (--data.binarise fixed), "
+            "or with FixedGaussian, LearnedGaussian or Categorical."
+        )
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,8 @@ class Charbonnier(ReconstructionLoss):
 class CrossEntropy(ReconstructionLoss):
     """Cross-entropy with logits: ℓ = −x log σ(output) − (1 − x) log(1 − σ(output)), σ the logistic function.
 
-    −log of a Bernoulli, in nats. For data in [0, 1] only. Its smallest value is the entropy of x, not 0.
+    −log of a Bernoulli, in nats, where x is binary. For data in [0, 1] only. Its smallest value is the entropy of x,
+    not 0.
     """
 
     identity_link: ClassVar[bool] = False
@@ -146,6 +158,23 @@ class CrossEntropy(ReconstructionLoss):
                 f"CrossEntropy needs data in [0, 1], got values from {low:g} to {high:g}. "
                 "Rescale the data, or train with SquaredError."
             )
+
+    def check_likelihood(self, clean: Samples) -> None:
+        """Raise ValueError unless `clean` is binary, and no element counts more than others."""
+        check_weights(self)
+        if not ((clean == 0) | (clean == 1)).all():
+            raise ValueError(
+                "CrossEntropy is a likelihood of binary data only. Pass --data.binarise fixed, or train with "
+                "FixedGaussian, LearnedGaussian or Categorical."
+            )
+
+
+def check_weights(loss: ReconstructionLoss) -> None:
+    """Raise ValueError if a loss has emphasis, under which it is no likelihood."""
+    if (loss.alpha, loss.beta) != (1.0, 1.0):
+        raise ValueError(
+            f"Under emphasis {type(loss).__name__} is no likelihood, got alpha={loss.alpha} and beta={loss.beta}."
+        )
 
 
 @runtime_checkable
@@ -177,6 +206,16 @@ class Penalty(ABC):
 
     def check(self, model: Any) -> None:
         """Raise ValueError if this penalty makes no sense for `model`."""
+
+    def check_corruption(self, corruption: Corruption) -> None:
+        """Raise ValueError if this penalty makes no sense under this corruption of the training data."""
+
+    def prepare(self, model: nn.Module) -> None:
+        """Give `model` the parameters of the penalty's own, if it has any."""
+
+    def adapt(self, model: nn.Module, batch: Batch) -> Batch:
+        """The batch that `model` trains on; the same unless a penalty says otherwise."""
+        return batch
 
 
 @dataclass(frozen=True)
@@ -238,33 +277,40 @@ class KLSparsity(Penalty):
 class Contractive(Penalty):
     """Contractive penalty: weight · mean over samples of ‖∂f/∂x‖²_F at the clean samples, f the encoder.
 
-    Estimated without bias by random directions, ‖J‖²_F = E‖J v‖² for v ~ N(0, I), each one forward-mode product.
+    From Rifai et al. (2011). Of one layer the norm has a closed form, Σⱼ s'(aⱼ)² ‖Wⱼ‖², aⱼ what the unit's activation
+    s is applied to. Otherwise it is estimated without bias by random directions, ‖J‖²_F = E‖J v‖² for v ~ N(0, I),
+    each one forward-mode product.
 
     Args:
         weight: Weight of the penalty, >= 0.
-        directions: Random directions per step, >= 1.
+        directions: Random directions per step, >= 1. If None, the closed form of one layer, else one direction.
 
     Raises:
         ValueError: If `directions` < 1.
     """
 
     weight: float = 1e-3
-    directions: int = 1
+    directions: int | None = None
     name: ClassVar[str] = "contractive"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.directions < 1:
+        if self.directions is not None and self.directions < 1:
             raise ValueError(f"Contractive directions must be at least 1, got {self.directions}.")
 
     def __call__(self, model: Encoder, batch: Batch) -> Tensor:
-        """The weighted estimate, from the batch's own noise."""
+        """The weighted norm, or its estimate from the batch's own noise."""
+        exact = getattr(model, "jacobian_norm", None) if self.directions is None else None
+        norms = None if exact is None else exact(batch.clean)
+        if norms is not None:
+            return self.weight * norms.mean()
+        directions = self.directions or 1
         total = batch.clean.new_zeros(())
-        for k in range(self.directions):
+        for k in range(directions):
             direction = batch.noise(Gaussian(1.0), torch.zeros_like(batch.clean), f"contractive{k}").noisy
             product = torch.func.jvp(model.encode, (batch.clean,), (direction,))[1]
             total = total + product.float().square().sum() / len(batch.clean)
-        return self.weight * total / self.directions
+        return self.weight * total / directions
 
     def check(self, model: Any) -> None:
         """Raise ValueError if a sample's code depends on the rest of its batch."""

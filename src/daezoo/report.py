@@ -43,6 +43,23 @@ def print_restoration(metrics: Mapping[str, float], model: str, samples: int, co
     print(PROTOCOL)
 
 
+def print_likelihood(result: Mapping[str, Any]) -> None:
+    """Print a negative log-likelihood with the bound beside it, and the protocol.
+
+    Args:
+        result: As `daezoo evaluate --likelihood K --json` prints it.
+    """
+    table = Table()
+    for name in ("", "nats", "bits per dimension"):
+        table.add_column(name, justify="right" if name else "left")
+    rows = (("negative log-likelihood", "nll"), ("negative evidence lower bound", "bound"))
+    for label, name in rows:
+        table.add_row(label, f"{result[name]:.2f}", f"{result[f'{name}_bits']:.4f}")
+    print(f"{result['model']} on {result['data']}: {result['samples']:,} test samples")
+    Console().print(table)
+    print(f"{result['protocol']}; standard error of the first {result['standard_error']:.2f} nats")
+
+
 def print_pictures(results: Sequence[Mapping[str, Any]], name: str, protocol: str) -> None:
     """Print the scores of whole pictures at several noise levels, with those of the baselines, and the protocol.
 

@@ -17,6 +17,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore
 from PIL import Image
 
 import daezoo.data
+import daezoo.learned_noise
+import daezoo.likelihoods
 import daezoo.models  # noqa: F401  (imported so that --model StackedDAE is a known name)
 from daezoo import figures, hardware, runs
 from daezoo.checkpoint import AtomicCheckpointIO, load_model, read
@@ -175,6 +177,7 @@ class DaezooCLI(LightningCLI):
             if is_finished(self.resume):
                 raise SystemExit(0)
         self.model.check_trainer(self.trainer)
+        self.model.check_corruption(self.datamodule.corruption)
         if self.options.logger == "tensorboard" and not importlib.util.find_spec("tensorboard"):
             raise ValueError("--logger tensorboard needs the package tensorboard: pip install tensorboard")
         if is_first_process():

@@ -74,3 +74,25 @@ def test_fresh_weights_are_bounded_as_glorot_proposed_and_biases_zero(tied):
 def test_a_stack_without_width_is_an_error(hidden):
     with pytest.raises(ValueError, match=r"one hidden layer or more and widths of at least 1, got 5 and \["):
         MLPAutoencoder(5, hidden, "relu", tied=True)
+
+
+def test_a_k_sparse_code_keeps_the_largest_units_as_they_are():
+    dense, sparse = (AutoencoderLayer(7, 5, "linear", tied=True, kept=kept) for kept in (None, 2))
+    randomize(dense)
+    sparse.load_state_dict(dense.state_dict())
+    x = torch.randn(9, 7, generator=torch.Generator().manual_seed(1))
+    code, kept = dense.encode(x), sparse.encode(x)
+    assert ((kept != 0).sum(1) == 2).all()
+    for all_units, units in zip(code, kept, strict=True):
+        assert units[units != 0].sort().values.tolist() == all_units.sort().values[-2:].tolist()
+        assert torch.equal(all_units[units != 0], units[units != 0])
+    for wrong in (0, 6):
+        with pytest.raises(ValueError, match=f"between 1 and 5 may be kept, got {wrong}"):
+            AutoencoderLayer(7, 5, "linear", tied=True, kept=wrong)
+
+
+def test_a_k_sparse_network_has_a_sparse_code_alone():
+    network = MLPAutoencoder(7, [6, 5], "linear", tied=True, kept=2)
+    below, code = network.encode_layers(torch.rand(4, 7), lambda x: x)
+    assert (below != 0).all()
+    assert ((code != 0).sum(1) == 2).all()

@@ -57,6 +57,8 @@ class MNISTVariationsData(TorchvisionData):
         **kwargs: Any,
     ) -> None:
         super().__init__(train=train, valid=valid, **kwargs)
+        if self.binarise is not None:
+            raise ValueError("binarise is for MNIST as it is: pass --data mnist.")
         if kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}.")
         if min(train, valid, test) < 1 or train + valid + test > 70_000:

@@ -3,14 +3,16 @@
 import os
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from daezoo.augmentation import Binarise
 from daezoo.data.base import DenoisingDataModule
 from daezoo.data.location import DataMissing, data_root, located
 from daezoo.data.splits import InMemory, Split
+from daezoo.randomness import generator
 
 
 class TorchvisionData(DenoisingDataModule):
@@ -24,6 +26,9 @@ class TorchvisionData(DenoisingDataModule):
             data/, if None.
         valid: Images of the validation split, >= 1.
         train: Images of the training split, >= 1; all that are left if None.
+        binarise: Make pixels 0 or 1, as a Bernoulli likelihood wants them: fixed draws each once, with its brightness
+            as probability, keyed by split_seed; stochastic does so for validation and test, and draws training images
+            anew in every step, so judge features with fixed; threshold makes 1 of what is above a half. Grey if None.
         **kwargs: As DenoisingDataModule.
 
     Raises:
@@ -34,8 +39,20 @@ class TorchvisionData(DenoisingDataModule):
     source: ClassVar[Any]
     image_shape: ClassVar[tuple[int, int, int]]
 
-    def __init__(self, root: str | None = None, valid: int = 5_000, train: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str | None = None,
+        valid: int = 5_000,
+        train: int | None = None,
+        binarise: Literal["fixed", "stochastic", "threshold"] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        if binarise not in (None, "fixed", "stochastic", "threshold"):
+            raise ValueError(f"binarise must be fixed, stochastic, threshold or nothing, got {binarise!r}.")
+        self.binarise = binarise
+        if binarise == "stochastic":
+            self.augmentation.append(Binarise())
         self.root = root
         self.valid = valid
         self.train = train
@@ -77,11 +94,22 @@ class TorchvisionData(DenoisingDataModule):
                 f"got train={self.train} and valid={self.valid}."
             )
         kept, held_out = self.random_split(len(images), self.valid)
+        drawn = self.binarised(images, "train")
         return {
-            "train": InMemory(images, labels, kept[:train]),
-            "valid": InMemory(images, labels, held_out),
-            "test": InMemory(*test),
+            "train": InMemory(images if self.binarise == "stochastic" else drawn, labels, kept[:train]),
+            "valid": InMemory(drawn, labels, held_out),
+            "test": InMemory(self.binarised(test[0], "test"), test[1]),
         }
+
+    def binarised(self, images: Tensor, part: str) -> Tensor:
+        """Images, uint8, as `binarise` wants them; `part` names the file they are from."""
+        if self.binarise is None:
+            return images
+        draw = generator(self.split_seed, "binarise", part)
+        limits = (
+            127 if self.binarise == "threshold" else torch.randint(255, images.shape, generator=draw, dtype=torch.uint8)
+        )
+        return 255 * (images > limits).to(torch.uint8)
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Images and labels for training, and those for test."""

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from daezoo.corruption import Corruption, Recorded
 from daezoo.data import ImagesData, PairsData
-from daezoo.evaluation import baselines, kair
+from daezoo.evaluation import baselines, kair, likelihood
 from daezoo.evaluation.restoration import PROTOCOL, evaluate
 from daezoo.evaluation.target import open_target, parse, target_parser
 from daezoo.files import to_json
 from daezoo.hardware import exact_float32
-from daezoo.report import print_pictures, print_restoration
+from daezoo.report import print_likelihood, print_pictures, print_restoration
 from daezoo.restoring import check_told, errors_of, opened
 
 
@@ -36,9 +36,16 @@ def run(args: list[str]) -> None:
     )
     parser.add_argument("--sigma", type=str | None, help="Noise levels of the protocol, of values in 0..255: 15,25,50.")
     parser.add_argument("--baselines", action="store_true", help="Beside it, of whole pictures, what learns nothing.")
+    parser.add_argument(
+        "--likelihood",
+        type=int | None,
+        help="Negative log-likelihood instead, from so many codes of each sample: 5000.",
+    )
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
     options = parse(parser, args)
-    if options.protocol is None and options.sigma is None and not options.baselines:
+    if options.likelihood is not None:
+        in_nats(options)
+    elif options.protocol is None and options.sigma is None and not options.baselines:
         on_the_test_split(options)
     else:
         on_pictures(options)
@@ -64,6 +71,25 @@ def on_the_test_split(options: Namespace) -> None:
         print(to_json(described | metrics))
     else:
         print_restoration(metrics, type(model).__name__, len(data.splits["test"]), corruption)
+
+
+def in_nats(options: Namespace) -> None:
+    """Evaluate the likelihood of the clean test split.
+
+    Raises:
+        ValueError: If there are options for noise, or the model has no likelihood.
+    """
+    strange = [name for name in ("corruption", "level", "protocol", "sigma") if options[name] is not None]
+    if strange or options.baselines:
+        raise ValueError(f"--likelihood is of clean samples: leave --{(strange or ['baselines'])[0]} out.")
+    target = open_target(options)
+    found = likelihood.estimate(target.model, target.data, options.likelihood)
+    data = f"{type(target.data).__name__}, binarise {getattr(target.data, 'binarise', None)}"
+    described = {"target": target.name, "model": type(target.model).__name__, "data": data, **found}
+    if options.json:
+        print(to_json(described))
+    else:
+        print_likelihood(described)
 
 
 @torch.inference_mode()

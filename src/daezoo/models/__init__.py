@@ -1,9 +1,21 @@
 """The model families, each a LightningModule."""
 
+from daezoo.models.adversarial import AdversarialDAE
 from daezoo.models.base import DenoisingAutoencoder
 from daezoo.models.conv import ConvDAE
+from daezoo.models.hierarchical import HierarchicalDAE
 from daezoo.models.residual import ResidualDAE
 from daezoo.models.stacked import StackedDAE
 from daezoo.models.vanilla import VanillaDAE
+from daezoo.models.variational import VariationalDAE
 
-__all__ = ["ConvDAE", "DenoisingAutoencoder", "ResidualDAE", "StackedDAE", "VanillaDAE"]
+__all__ = [
+    "AdversarialDAE",
+    "ConvDAE",
+    "DenoisingAutoencoder",
+    "HierarchicalDAE",
+    "ResidualDAE",
+    "StackedDAE",
+    "VanillaDAE",
+    "VariationalDAE",
+]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from daezoo.batch import Batch
+from daezoo.corruption import Corruption
 from daezoo.hyperparameters import PlainHyperparameters
 from daezoo.losses import Penalty, ReconstructionLoss, SquaredError
 from daezoo.optim import AdamW, Optimizer
@@ -85,10 +86,17 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         self.classifier: nn.Linear | None = None
         if len({penalty.name for penalty in self.penalties}) < len(self.penalties):
             raise ValueError(f"Each kind of penalty may appear once, got {self.penalties}.")
+        for penalty in self.penalties:
+            penalty.prepare(self)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of an output of `forward`: that of a sample or, where the loss needs several, (parameters, *shape)."""
+        return self.shape if self.loss.parameters == 1 else (self.loss.parameters, *self.shape)
 
     @abstractmethod
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
-        """Raw output of the network for noisy samples (batch, *shape), before the loss's link; the same shape.
+        """Raw output of the network for noisy samples (batch, *shape), before the loss's link: (batch, *output_shape).
 
         Args:
             noisy: Noisy samples.
@@ -228,6 +236,11 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         for penalty in self.penalties:
             penalty.check(self)
 
+    def check_corruption(self, corruption: Corruption) -> None:
+        """Raise ValueError if this model cannot be trained under this corruption."""
+        for penalty in self.penalties:
+            penalty.check_corruption(corruption)
+
     def on_fit_start(self) -> None:
         """Stop before anything trains if the trainer does not fit; compile, in every process, if that is wanted."""
         self.check_trainer(self.trainer)
@@ -260,15 +273,17 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         return ("loss",)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss; it and its terms are logged under train/, in the steps that are recorded and at an epoch's end.
+        """The loss; it, its terms and a learnt noise level are logged under train/, in the steps that are recorded.
 
         They are means over the whole batch, on however many processes it is.
         """
-        terms = self.loss_terms(batch)
+        seen = reduce(lambda adapted, penalty: penalty.adapt(self, adapted), self.penalties, batch)
+        terms = self.loss_terms(seen)
         loss = reduce(add, terms.values())
         # Lightning takes a millisecond to note a value, wanted or not
         if is_recorded(self.trainer, batch_idx, self.trainer.global_step + 1):
             logged = {"train/loss": loss} | {f"train/{name}": value for name, value in terms.items()}
+            logged |= {} if seen is batch else {"train/level": seen.level.mean()}
             self.log_dict({name: value.detach() for name, value in logged.items()}, sync_dist=True)
         return loss
 

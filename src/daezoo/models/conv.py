@@ -45,7 +45,7 @@ class ConvDAE(DenoisingAutoencoder):
     ) -> None:
         super().__init__(shape, loss, penalties, optimizer)
         self.save_hyperparameters()
-        self.network = ConvAutoencoder(shape, channels, code, kernel, batch_norm)
+        self.network = ConvAutoencoder(shape, channels, code, kernel, batch_norm, self.loss.parameters)
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
 
@@ -60,9 +60,10 @@ class ConvDAE(DenoisingAutoencoder):
         return self.network.encode_layers(x, after)
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
-        """Raw output for noisy images, the same shape; `level` is ignored."""
+        """Raw output for noisy images, of `output_shape`; `level` is ignored."""
         self.check_shape(noisy)
-        return self.network.decode(self.network.encode(noisy))
+        output = self.network.decode(self.network.encode(noisy))
+        return output if self.loss.parameters == 1 else output.unflatten(1, self.output_shape[:2])
 
     def filters(self) -> Tensor:
         """The first layer's kernels, (channels[0], C, kernel, kernel)."""

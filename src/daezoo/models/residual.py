@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from daezoo.architectures import Architecture, ConvStack
+from daezoo.corruption import Clean, Corruption
 from daezoo.losses import Penalty, ReconstructionLoss
 from daezoo.models.base import DenoisingAutoencoder, identity
 from daezoo.networks.residual import Condition
@@ -51,7 +52,7 @@ class ResidualDAE(DenoisingAutoencoder):
         if not self.loss.identity_link:
             raise ValueError(
                 f"ResidualDAE needs an unbounded output and cannot train with {type(self.loss).__name__}, whose output "
-                "passes a sigmoid. Use SquaredError, AbsoluteError or Charbonnier."
+                "is not the image itself. Use SquaredError, AbsoluteError, Charbonnier or FixedGaussian."
             )
         if len(self.shape) != 3:
             raise ValueError(f"ResidualDAE needs images (C, H, W), got samples of shape {self.shape}.")
@@ -61,6 +62,15 @@ class ResidualDAE(DenoisingAutoencoder):
             self.network.to(memory_format=torch.channels_last)
 
     code_pooling = "avg1x1"
+
+    def check_corruption(self, corruption: Corruption) -> None:
+        """Raise ValueError if there is nothing to learn."""
+        super().check_corruption(corruption)
+        if isinstance(corruption, Clean):
+            raise ValueError(
+                "Without noise there is nothing for ResidualDAE to learn: untrained, it is the identity. Pass "
+                "--data.corruption Gaussian, or train another model."
+            )
 
     def check_shape(self, x: Tensor, clean: bool = False) -> None:
         """Raise ValueError unless `x` is (batch, C, H, W) with the trained C."""

@@ -69,7 +69,7 @@ class StackedDAE(DenoisingAutoencoder):
         self.activation = activation
         self.epochs_per_layer = epochs_per_layer
         self.end_to_end_epochs = end_to_end_epochs
-        self.network = MLPAutoencoder(prod(self.shape), hidden, activation, tied)
+        self.network = MLPAutoencoder(prod(self.shape), hidden, activation, tied, self.loss.parameters)
         kind = CrossEntropy if activation == "sigmoid" else SquaredError
         self.code_loss = kind(self.loss.alpha, self.loss.beta)
         self.code_corruption = [Masking()] * (len(hidden) - 1) if code_corruption is None else list(code_corruption)
@@ -153,9 +153,9 @@ class StackedDAE(DenoisingAutoencoder):
         return self.network.encode_layers(x.flatten(1), after)
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
-        """Raw output of the whole stack for samples (batch, *shape), the same shape; `level` is ignored."""
+        """Raw output of the whole stack for samples (batch, *shape), of `output_shape`; `level` is ignored."""
         self.check_shape(noisy)
-        return self.network.decode(self.network.encode(noisy.flatten(1))).view_as(noisy)
+        return self.network.decode(self.network.encode(noisy.flatten(1))).view(-1, *self.output_shape)
 
     def loss_terms(self, batch: Batch, output: Tensor | None = None) -> dict[str, Tensor]:
         """The terms of the active layer, or of the whole stack, whose output may be known already."""

@@ -18,7 +18,9 @@ class VanillaDAE(DenoisingAutoencoder):
         shape: Shape of one sample, (C, H, W) or (D,).
         hidden: Width of each hidden layer, from the input up; the last is the code.
         activation: s, of every hidden layer.
-        tied: Whether W' = Wᵀ.
+        tied: Whether W' = Wᵀ; not where the loss needs several outputs for each element.
+        kept: How many of the code's largest units keep their value, the others becoming 0 (k-sparse: Makhzani and
+            Frey, 2014); all if None.
         loss: The reconstruction loss, with its output link; squared error if None.
         penalties: Terms added to it.
         optimizer: What trains it; AdamW if None.
@@ -30,6 +32,7 @@ class VanillaDAE(DenoisingAutoencoder):
         hidden: Sequence[int] = (1000,),
         activation: Activation = "sigmoid",
         tied: bool = True,
+        kept: int | None = None,
         loss: ReconstructionLoss | None = None,
         penalties: Sequence[Penalty] | None = None,
         optimizer: Optimizer | None = None,
@@ -37,7 +40,7 @@ class VanillaDAE(DenoisingAutoencoder):
         super().__init__(shape, loss, penalties, optimizer)
         self.save_hyperparameters()
         self.activation = activation
-        self.network = MLPAutoencoder(prod(self.shape), hidden, activation, tied)
+        self.network = MLPAutoencoder(prod(self.shape), hidden, activation, tied, self.loss.parameters, kept)
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of samples (batch, *shape): (batch, hidden[-1])."""
@@ -50,9 +53,13 @@ class VanillaDAE(DenoisingAutoencoder):
         return self.network.encode_layers(x.flatten(1), after)
 
     def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
-        """Raw output for noisy samples (batch, *shape), the same shape; `level` is ignored."""
+        """Raw output for noisy samples (batch, *shape), of `output_shape`; `level` is ignored."""
         self.check_shape(noisy)
-        return self.network.decode(self.network.encode(noisy.flatten(1))).view_as(noisy)
+        return self.network.decode(self.network.encode(noisy.flatten(1))).view(-1, *self.output_shape)
+
+    def jacobian_norm(self, x: Tensor) -> Tensor | None:
+        """‖∂f/∂x‖²_F of each sample, (batch,), where there is one hidden layer, of which it has a closed form."""
+        return self.network.layers[0].jacobian_norm(x.flatten(1)) if len(self.network.layers) == 1 else None
 
     def filters(self) -> Tensor | None:
         """The first layer's weights as pictures, (hidden[0], C, H, W); None for vectors."""

@@ -16,6 +16,7 @@ class ConvAutoencoder(nn.Module):
         code: Width of the code, a linear layer on the last feature map; if None, the map itself is the code.
         kernel: Side of the encoder's kernels, odd; the decoder's are one larger.
         batch_norm: Normalise the encoder's maps, channel by channel, before their rectifiers.
+        parameters: Outputs for each element of the input: so many times as many channels.
 
     Raises:
         ValueError: If the input is no image, its size is not divided by the strides, a width is below 1, or the kernel
@@ -23,7 +24,13 @@ class ConvAutoencoder(nn.Module):
     """
 
     def __init__(
-        self, shape: Sequence[int], channels: Sequence[int], code: int | None, kernel: int = 3, batch_norm: bool = False
+        self,
+        shape: Sequence[int],
+        channels: Sequence[int],
+        code: int | None,
+        kernel: int = 3,
+        batch_norm: bool = False,
+        parameters: int = 1,
     ) -> None:
         super().__init__()
         if len(shape) != 3:
@@ -48,7 +55,8 @@ class ConvAutoencoder(nn.Module):
         for below, above in pairwise([colors, *channels]):
             norm = [nn.BatchNorm2d(above)] if batch_norm else []
             down += [nn.Conv2d(below, above, kernel, stride=2, padding=kernel // 2), *norm, nn.ReLU()]
-            up = [nn.ReLU(), nn.ConvTranspose2d(above, below, kernel + 1, stride=2, padding=kernel // 2), *up]
+            outputs = below if up else below * parameters
+            up = [nn.ReLU(), nn.ConvTranspose2d(above, outputs, kernel + 1, stride=2, padding=kernel // 2), *up]
         if code is None:
             self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up[1:])
         else:
@@ -71,6 +79,6 @@ class ConvAutoencoder(nn.Module):
                 layers.append(x)
         return layers
 
-    def decode(self, code: Float[Tensor, "batch code *map"]) -> Float[Tensor, "batch channels height width"]:
-        """The raw reconstruction."""
+    def decode(self, code: Float[Tensor, "batch code *map"]) -> Float[Tensor, "batch outputs height width"]:
+        """The raw reconstruction, (batch, parameters * C, H, W)."""
         return self.decoder(code)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from daezoo.cli import main
 from daezoo.evaluation import probe_command
 from daezoo.evaluation.probe import Probe
@@ -146,7 +148,11 @@ def tuned(run: Path, folder: Path, name: str, seed: int, options: Sequence[str] 
     Raises:
         ValueError: If the command fails, or there is a fine-tuning of other options.
     """
-    place, wanted = folder / f"finetune-{run.parent.name}" / name, ["--seed", str(seed), *options]
+    # a fine-tuning is called after the model's class, a run after its configuration
+    kind = yaml.safe_load((run / "config.yaml").read_text())["model"]["class_path"].rpartition(".")[2]
+    data = run.parent.name.rpartition("-")[2]
+    place = folder / f"finetune-{kind.removesuffix('DAE').lower()}-{data}" / name
+    wanted = ["--seed", str(seed), *options]
     clear(place, "summary.json")
     if place.exists():
         _check(place, wanted)

@@ -59,7 +59,9 @@ STUDIES = {
     ),
 }
 
-OWN = {name: f"daezoo.studies.{name}" for name in ("anomaly", "vincent2010", "patches", "restoration")}
+OWN = {
+    name: f"daezoo.studies.{name}" for name in ("anomaly", "vincent2010", "patches", "restoration", "family", "matrix")
+}
 """Studies with options of their own, and the modules whose `run` runs them."""
 
 
