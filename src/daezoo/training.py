@@ -309,18 +309,20 @@ class DaezooCLI(LightningCLI):
             kwargs["ckpt_path"] = last
         try:
             self.trainer.fit(**kwargs)
-        except OSError as error:
-            raise ValueError(f"{error}.{self._way_on()}") from error
         except NotFinite as error:
             if not is_first_process():
                 raise SystemExit(0) from error  # the first process says it
             raise ValueError(f"{error}{self._way_on()}") from error
         except Exception as error:
-            if str(error).startswith("DataLoader worker"):
+            # a loading process that dies while it hands over a batch breaks the connection first
+            broken = isinstance(error, ConnectionError | EOFError) and self.datamodule.num_workers > 0
+            if broken or str(error).startswith("DataLoader worker"):
                 raise ValueError(
                     "A process that loads data was killed, most likely because memory ran out. Lower "
                     f"--data.num_workers, now {self.datamodule.num_workers}, or --data.batch_size.{self._way_on()}"
                 ) from error
+            if isinstance(error, OSError):
+                raise ValueError(f"{error}.{self._way_on()}") from error
             raise RuntimeError(f"Training failed.{self._way_on()}") from error
         except Stopped as stopped:
             if is_first_process():

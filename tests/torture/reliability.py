@@ -27,7 +27,8 @@ LONG = """
 {minutes:.0f} minutes of training with a checkpoint every 100 steps, and `ModelCheckpoint` keeping three more beside it,
 in [studies/long-run.csv](studies/long-run.csv): from a tenth of the time to its end, memory went from
 {first[memory_mib]} to {last[memory_mib]} MiB, open files from {first[files]} to {last[files]}, and the run folder
-from {first[disk_mib]} to {last[disk_mib]} MiB.
+from {first[disk_mib]} to {last[disk_mib]} MiB. What grows is `metrics.csv`, which is kept in memory, too: a row for
+every step that logs.
 
 ![Memory, open files and disk over time](images/long-run.png)
 """
@@ -39,7 +40,7 @@ def render() -> None:
     for (fault,), rows in grouped(rows_of(ROWS), "fault").items():
         outcomes = Counter(row["outcome"] for row in rows)
         lost = outcomes.pop("LOST", 0)
-        ends = ", ".join(f"{count} {how}" for how, count in outcomes.most_common())
+        ends = "; ".join(f"{count} {how}" for how, count in outcomes.most_common())
         lines.append([fault, str(len(rows)), str(lost), ends])
     text = PAGE.format(table=table(["fault", "tried", "lost", "how the others ended"], lines))
     samples = rows_of(LONG_RUN)
