@@ -96,7 +96,8 @@ def test_a_fine_tuning_is_a_cell_of_its_own_and_starts_anew_if_it_was_killed(wor
     run, tuned = workplace / "runs/stacked-digits/shipped-s3", workplace / "runs/finetune-stacked-digits/shipped-s3"
     for folder in (run, tuned):
         folder.mkdir(parents=True)
-    (run / "config.yaml").write_text("# daezoo fit --seed_everything 3\n")
+    named = "model:\n  class_path: daezoo.models.StackedDAE\n"
+    (run / "config.yaml").write_text(f"# daezoo fit --seed_everything 3\n{named}")
     (run / "summary.json").write_text("{}")
     (tuned / "half.ckpt").write_text("")
     cell, held = Cell("stacked", "digits", seed=3, finetune=True), lock(tuned)
