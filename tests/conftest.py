@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
 VARIANTS = ("autoencoder", "contractive", "dncnn", "drunet", "ffdnet", "sparse")
 """Configurations of a model that has a simpler one of its own."""
+FAMILIES = ("vanilla", "stacked", "conv", "residual")
+"""Configurations of which the others are relatives or variants."""
 ALL_MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
 MODELS = [name for name in ALL_MODELS if name not in VARIANTS]
 

@@ -10,7 +10,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 
 import daezoo
-from conftest import ALL_MODELS, CONFIGS, MODELS, build, fit_arguments
+from conftest import ALL_MODELS, CONFIGS, FAMILIES, MODELS, build, fit_arguments
 from daezoo.checkpoint import AtomicCheckpointIO
 from daezoo.cli import main
 from daezoo.models import DenoisingAutoencoder
@@ -31,8 +31,15 @@ def trainer(folder: Path, **options: object) -> L.Trainer:
     return L.Trainer(default_root_dir=folder, **options)
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("data", OFFLINE_DATA)
+@pytest.mark.parametrize(
+    ("data", "model"),
+    [
+        # of relatives of a model the data that is quickest, and all of it in the slow tests
+        pytest.param(data, model, marks=() if data == "digits" or model in FAMILIES else pytest.mark.slow)
+        for data in OFFLINE_DATA
+        for model in MODELS
+    ],
+)
 def test_every_pair_of_configurations_runs_through_the_command_line(daezoo_command, workplace, model, data):
     small = ("--data.train", "256", "--data.valid", "64", "--data.test", "64") if data == "shapes" else ()
     status, _, err = daezoo_command(*fit_arguments(model, data, *small, "--trainer.fast_dev_run", "true"))

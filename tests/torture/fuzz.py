@@ -309,7 +309,7 @@ def _zipped(path: Path) -> None:
 
 
 CAMPAIGNS = [
-    Campaign("configuration with mistakes", 2000, 2000, configuration),
+    Campaign("configuration with mistakes", 2000, 500, configuration),
     Campaign("file spoiled", 1000, 150, file),
     Campaign("pickle with code", 32, 32, payload),
 ]

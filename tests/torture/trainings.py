@@ -20,7 +20,6 @@ from conftest import CONFIGS, fit_arguments
 from daezoo.checkpoint import read
 from daezoo.cli import main
 
-FAMILIES = ("vanilla", "stacked", "conv", "residual")
 SHORT = {
     "vanilla": ("--trainer.max_epochs", "3", "--model.hidden", "[100]"),
     "stacked": ("--model.epochs_per_layer", "1", "--model.end_to_end_epochs", "1", "--model.hidden", "[60,60,60]"),

@@ -10,8 +10,8 @@ HEAD = f"""## Anomalies
 
 `daezoo reproduce anomaly`. A vanilla model learns from all digits but those of one class, and `daezoo anomaly` says how
 well scores tell the test samples of that class from all others. AUROC in % for each class left out; AUROC, AP and FPR
-on average over them, mean ± standard deviation over seeds. Nothing was picked by these numbers. Untrained codes are
-those of the same encoder before training.
+on average over the classes that are shown, mean ± standard deviation over seeds that have them all. Nothing was picked
+by these numbers. Untrained codes are those of the same encoder before training.
 Protocol {PROTOCOL}.
 """
 
@@ -35,8 +35,9 @@ def section(rows: Rows) -> str:
 
 def _line(words: str, name: str, rows: Rows, classes: Sequence[str]) -> list[str]:
     """A score in words, its AUROC by class, its metrics on average, and the number of seeds that have all classes."""
-    by_class = [[100 * float(row[f"{name}_auroc"]) for row in of(rows, left_out=label)] for label in classes]
     seeds = [one for one in grouped(rows, "seed").values() if len(one) == len(classes)]
+    rows = [row for one in seeds for row in one] or rows  # a seed that is not done would count for some classes alone
+    by_class = [[100 * float(row[f"{name}_auroc"]) for row in of(rows, left_out=label)] for label in classes]
     means = [{key: str(mean(float(row[f"{name}_{key}"]) for row in one)) for key in METRICS} for one in seeds]
     counted = "" if of(rows, seed="") else str(len(seeds))
     shown = [f"{mean(values):.1f}" if values else "" for values in by_class]
