@@ -10,7 +10,6 @@ from pathlib import Path
 
 from campaign import Campaign
 from trainings import (
-    FAMILIES,
     Command,
     arguments,
     assert_equal_runs,
@@ -21,6 +20,7 @@ from trainings import (
     wait_for,
 )
 
+from conftest import FAMILIES
 from daezoo.runs import summary_of
 
 MOMENTS = ("steps", "validation", "writing")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from trainings import FAMILIES, Command, arguments, run_of, several
+from trainings import Command, arguments, run_of, several
 
-from conftest import fit_arguments
+from conftest import FAMILIES, fit_arguments
 from daezoo.checkpoint import read
 
 BOUND = 1e-5
