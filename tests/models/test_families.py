@@ -8,6 +8,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.strategies import FSDPStrategy
 
 from conftest import build, fit_arguments
 from daezoo.architectures import ConvStack, UNet
@@ -129,6 +130,15 @@ def test_a_cosine_schedule_falls_in_every_phase_of_a_stack(tmp_path):
         optimizer=AdamW(0.1, schedule="cosine"),
     )  # fmt: skip
     assert rates(model, data, tmp_path, max_epochs=4) == pytest.approx([*falling(4), *falling(4), *falling(8)])
+
+
+def test_a_stack_refuses_a_strategy_that_moves_resting_layers(tmp_path):
+    model, _ = build("stacked")
+    trainer = quick_trainer(tmp_path, max_epochs=model.total_epochs)
+    model.check_trainer(trainer)
+    trainer._accelerator_connector.strategy = FSDPStrategy()  # the Trainer itself wants a GPU for it
+    with pytest.raises(ValueError, match=r"FSDP gives the others gradients of zero, by .* Use --trainer\.strategy ddp"):
+        model.check_trainer(trainer)
 
 
 def test_a_cosine_schedule_needs_an_end(tmp_path):

@@ -6,7 +6,7 @@ from math import prod
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -213,7 +213,7 @@ class StackedDAE(DenoisingAutoencoder):
 
         Raises:
             ValueError: If the trainer's epochs differ from the phases', it stops early on a loss that is not comparable
-                between layers.
+                between layers, or it would train layers that are to rest.
         """
         super().check_trainer(trainer)
         limited = trainer.max_steps >= 0 or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
@@ -229,6 +229,11 @@ class StackedDAE(DenoisingAutoencoder):
                     f"StackedDAE cannot stop early on {callback.monitor}, which is another loss in every layer. "
                     "Set epochs_per_layer instead."
                 )
+        if isinstance(trainer.strategy, FSDPStrategy):
+            raise ValueError(
+                "StackedDAE trains one layer at a time, but FSDP gives the others gradients of zero, by which momentum "
+                "and weight decay move them. Use --trainer.strategy ddp."
+            )
 
     def filters(self) -> Tensor | None:
         """The first layer's weights as pictures, (hidden[0], C, H, W); None for vectors."""
