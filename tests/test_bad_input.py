@@ -100,6 +100,23 @@ def other_weights() -> None:
     torch.save({"state_dict": {"weight": torch.zeros(2)}, "hyper_parameters": init}, "weights.ckpt")
 
 
+def saved(**content: Any) -> Callable[[], None]:
+    def make() -> None:
+        torch.save({"state_dict": {}, "hyper_parameters": {}} | content, "saved.ckpt")
+
+    return make
+
+
+def a_run(config: str, **others: str) -> list[str]:
+    Path("begun").mkdir()
+    for name, text in {"config.yaml": config, **others}.items():
+        Path("begun", name).write_text(text)
+    return ["fit", "--resume", "begun"]
+
+
+LAUGHS = "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(12))
+
+
 def whole_images() -> dict[str, np.ndarray]:
     return {"train_images": unit(40, 8, 8), "test_images": unit(8, 8, 8)}
 
@@ -125,6 +142,46 @@ BAD: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
     "config that is no YAML": (
         fit("vanilla", "digits", lambda: yaml("mine.yaml", "model: [\n")),
         ["mine.yaml"],
+    ),
+    "config with code in a tag": (
+        fit("vanilla", "digits", lambda: yaml("mine.yaml", "name: !!python/object/apply:os.system ['touch ran']\n")),
+        ["mine.yaml", "python/object/apply"],
+    ),
+    "config with a number that is none": (
+        fit("vanilla", "digits", lambda: yaml("mine.yaml", "seed_everything: !!int\n")),
+        ["mine.yaml", "no YAML"],
+    ),
+    "config that holds itself": (
+        fit("vanilla", "digits", lambda: yaml("mine.yaml", "model: &a {init_args: *a}\n")),
+        ["mine.yaml", "&a", "holds itself"],
+    ),
+    "config of a billion laughs": (
+        fit("vanilla", "digits", lambda: yaml("mine.yaml", f"a0: &a0 [1, 2]\n{LAUGHS}")),
+        ["mine.yaml", "100,000 values"],
+    ),
+    "config that is nested without end": (
+        fit("vanilla", "digits", lambda: yaml("mine.yaml", "model: " + "[" * 5000)),
+        ["mine.yaml", "100 deep"],
+    ),
+    "config that is a list": (
+        fit("vanilla", "digits", lambda: yaml("mine.yaml", "- model\n")),
+        ["mine.yaml", "keys and values", "list"],
+    ),
+    "layers that no memory holds": (
+        fit("vanilla", "digits", lambda: ["--model.hidden", "[1000000000000]"]),
+        ["more than this machine can hold", "smaller"],
+    ),
+    "layers without end": (
+        fit("dncnn", "digits", lambda: ["--model.network.depth", "1000000000"]),
+        ["depth", "1000000000"],
+    ),
+    "crops that no memory holds": (
+        fit("residual", "images", lambda: ["--data.crops_per_epoch", str(10**30)]),
+        ["more than this machine can hold", "fewer"],
+    ),
+    "shapes that no memory holds": (
+        fit("vanilla", "shapes", lambda: ["--data.train", str(10**12)]),
+        ["more than this machine can hold", "fewer"],
     ),
     "config that is missing": (fit("vanilla", "digits", lambda: ["--config", "gone.yaml"]), ["gone.yaml"]),
     "ratio out of range": (
@@ -221,6 +278,11 @@ BAD: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
         lambda: ["fit", "--resume", empty_folder()[-1]],
         ["hollow", "no run folder", "config.yaml"],
     ),
+    "resume of a run with a damaged configuration": (lambda: a_run("- trainer"), ["begun/config.yaml", "list"]),
+    "resume of a run with a damaged summary": (
+        lambda: a_run("trainer: {}", **{"summary.json": "[1]"}),
+        ["begun/summary.json", "damaged", "Delete"],
+    ),
     "resume without a folder": (lambda: ["fit", "--resume"], ["--resume", "run folder"]),
     "evaluate of nothing": (lambda: ["evaluate"], ["target"]),
     "evaluate of a missing checkpoint": (evaluate("gone.ckpt"), ["gone.ckpt"]),
@@ -252,6 +314,40 @@ BAD: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
     ),
     "evaluate of a class that is no model": (evaluate("data.ckpt", loader_class), ["data.ckpt", "DigitsData"]),
     "evaluate of weights that do not fit": (evaluate("weights.ckpt", other_weights), ["weights.ckpt", "VanillaDAE"]),
+    "evaluate of hyperparameters that are none": (
+        evaluate("saved.ckpt", saved(hyper_parameters=["shape"])),
+        ["saved.ckpt", "hyper_parameters", "dictionary"],
+    ),
+    "evaluate of weights that are none": (
+        evaluate("saved.ckpt", saved(state_dict={"weight": "heavy"})),
+        ["saved.ckpt", "state_dict.weight", "Tensor"],
+    ),
+    "evaluate of a name that is a number": (
+        evaluate("saved.ckpt", saved(hyper_parameters={3: 4})),
+        ["saved.ckpt", "hyper_parameters", "string"],
+    ),
+    "evaluate of an argument without names": (
+        evaluate(
+            "saved.ckpt",
+            saved(
+                hyper_parameters={
+                    "_class_path": "daezoo.models.VanillaDAE",
+                    "loss": {"class_path": "daezoo.losses.SquaredError", "init_args": [1]},
+                }
+            ),
+        ),
+        ["saved.ckpt", "daezoo.losses.SquaredError"],
+    ),
+    "evaluate of classes without a classifier": (
+        evaluate(
+            "saved.ckpt",
+            saved(
+                hyper_parameters={"_class_path": "daezoo.models.VanillaDAE", "shape": [6], "hidden": [3]},
+                labels=[0, 1],
+            ),
+        ),
+        ["saved.ckpt", "classifier.weight"],
+    ),
     "evaluate of an empty folder": (evaluate("hollow", empty_folder), ["hollow", "last.ckpt"]),
 }
 

@@ -9,12 +9,25 @@ from typing import IO, Any, TypeVar, get_type_hints
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from daezoo.files import write_atomically
 from daezoo.models import DenoisingAutoencoder
 
 Module = TypeVar("Module")
+
+
+class _Contents(BaseModel):
+    """What is looked at in a checkpoint; there is more."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
+    state_dict: dict[str, torch.Tensor]
+    hyper_parameters: dict[str, Any]
+    datamodule_hyper_parameters: dict[str, Any] = {}
+    labels: list[int] = []
+    global_step: int = 0
+    loops: dict[str, Any] = {}
+    callbacks: dict[str, Any] = {}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -72,6 +85,12 @@ def read(path: Path) -> dict[str, Any]:
     lacking = keys - (checkpoint.keys() if isinstance(checkpoint, dict) else set())
     if lacking:
         raise ValueError(f"{path} is no checkpoint of a daezoo model: it lacks {' and '.join(sorted(lacking))}.")
+    try:
+        _Contents.model_validate(checkpoint)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, wrong["loc"]))
+        raise ValueError(f"{path} is no checkpoint of a daezoo model: in {place}, {wrong['msg']}.") from None
     return checkpoint
 
 
@@ -88,7 +107,7 @@ def rebuild(path: Path, hyperparameters: dict[str, Any], base: type[Module]) -> 
     found = _class_of(path, class_path)
     if not issubclass(found, base):
         raise ValueError(f"{path} is of class {class_path}, which is no {base.__name__}.")
-    return _made(path, found, {name: value for name, value in hyperparameters.items() if not name.startswith("_")})
+    return _made(path, found, {name: value for name, value in hyperparameters.items() if not str(name).startswith("_")})
 
 
 def _made(path: Path, found: type[Module], arguments: dict[str, Any]) -> Module:
@@ -130,9 +149,10 @@ def _built(path: Path, value: Any) -> Any:
         return {key: _built(path, item) for key, item in value.items()}
     class_path = str(value["class_path"])
     found = _class_of(path, class_path)
-    if not is_dataclass(found) or value.keys() - {"class_path", "init_args"}:
+    arguments = value.get("init_args") or {}
+    if not is_dataclass(found) or value.keys() - {"class_path", "init_args"} or not isinstance(arguments, dict):
         raise ValueError(f"{path} has an argument of class {class_path}, which is none of a model or its data.")
-    return _made(path, found, value.get("init_args") or {})
+    return _made(path, found, arguments)
 
 
 def load_model(path: Path, checkpoint: dict[str, Any]) -> DenoisingAutoencoder:
@@ -145,11 +165,11 @@ def load_model(path: Path, checkpoint: dict[str, Any]) -> DenoisingAutoencoder:
         raise ValueError(f"{path} is a classifier, for daezoo.classifiers.load_classifier.")
     with torch.random.fork_rng(devices=[]):  # the initial weights are drawn in vain
         model = rebuild(path, checkpoint["hyper_parameters"], DenoisingAutoencoder)
+    try:
         if checkpoint.get("labels"):
             model.add_classifier(checkpoint["labels"], checkpoint["state_dict"]["classifier.weight"].shape[1])
-    try:
         model.load_state_dict(checkpoint["state_dict"], strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, LookupError) as error:
         raise ValueError(f"The weights of {path} do not fit {type(model).__name__}: {error}") from error
     data = checkpoint.get("datamodule_hyper_parameters", {"whiten": True})
     unit = None if data.get("whiten") else (0.0, 1.0)  # what every data module yields unless it whitens

@@ -82,9 +82,21 @@ def clear(folder: Path, unless: str) -> None:
 
 
 def summary_of(folder: Path) -> dict[str, Any] | None:
-    """The summary of a finished run; None if it is not finished."""
+    """The summary of a finished run; None if it is not finished.
+
+    Raises:
+        ValueError: If its file is damaged.
+    """
     path = folder / "summary.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        summary = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}. Delete it, and end the run again by --resume.") from error
+    if not isinstance(summary, dict):
+        raise ValueError(f"{path} is damaged: it is no summary of a run. Delete it, and end the run again by --resume.")
+    return summary
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from daezoo.evaluation.restoration import evaluate
 from daezoo.files import write_atomically, write_text
 from daezoo.finite import Finite, NotFinite
 from daezoo.models.base import DenoisingAutoencoder
-from daezoo.parser import Parser
+from daezoo.parser import Parser, read_configuration
 from daezoo.quiet import quieten
 from daezoo.recording import EpochLines, RunRecorder
 from daezoo.report import print_restoration
@@ -211,8 +211,8 @@ class DaezooCLI(LightningCLI):
     def _check_same(self, folder: Path) -> None:
         """Raise ValueError if a run was begun with another configuration, the trainer's aside, than it would go on."""
         now, then = (
-            {key: value for key, value in _flat(yaml.safe_load(text)).items() if not key.startswith("trainer.")}
-            for text in (self.config_text(), (folder / "config.yaml").read_text())
+            {key: value for key, value in _flat(tree).items() if not key.startswith("trainer.")}
+            for tree in (yaml.safe_load(self.config_text()), read_configuration(folder / "config.yaml"))
         )
         other = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
         if other:
@@ -252,6 +252,16 @@ class DaezooCLI(LightningCLI):
         if not last.is_file():
             return
         checkpoint = read(last)
+        lacking = {
+            "loops",
+            "optimizer_states",
+            "lr_schedulers",
+            "callbacks",
+            "epoch",
+            "global_step",
+        } - checkpoint.keys()
+        if lacking:
+            raise ValueError(f"{last} is no checkpoint of a training: it lacks {' and '.join(sorted(lacking))}.")
         saved = str(checkpoint["hyper_parameters"].get("_class_path")).rpartition(".")[2]
         if saved != type(self.model).__name__:
             raise ValueError(f"{last} is of class {saved}, but this run trains a {type(self.model).__name__}.")
@@ -281,7 +291,7 @@ class DaezooCLI(LightningCLI):
             "data": type(self.datamodule).__name__.removesuffix("Data").lower(),
         }
         for path in self.options.config or []:
-            content = yaml.safe_load(Path(str(path)).read_text()) or {}
+            content = read_configuration(Path(str(path)))
             named = [key for key in names if "class_path" in (content.get(key) or {})]
             if len(named) == 1:  # a file with both is a whole run's, and its name says nothing of either
                 names[named[0]] = Path(str(path)).stem
@@ -413,7 +423,7 @@ def is_finished(folder: Path) -> bool:
     """Whether a run is finished, which is then said."""
     summary = runs.summary_of(folder)
     if summary:
-        print(f"{folder} is finished: {summary['epochs']} epochs, {summary['steps']} steps. Nothing to do.")
+        print(f"{folder} is finished: {summary.get('epochs')} epochs, {summary.get('steps')} steps. Nothing to do.")
     return bool(summary)
 
 
@@ -434,7 +444,7 @@ def resume_arguments(folder: Path, others: list[str]) -> list[str] | None:
     config = folder / "config.yaml"
     if not config.is_file():
         raise ValueError(f"{folder} is no run folder: there is no file {config}.")
-    if "trainer" not in (yaml.safe_load(config.read_text()) or {}):
+    if "trainer" not in read_configuration(config):
         raise ValueError(f"{folder} is no run of daezoo fit, so it cannot be resumed.")
     strange = [other for other in others if other.startswith("-") and not other.startswith(("--trainer.", "--force"))]
     if strange:

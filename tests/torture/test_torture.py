@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 
 import faults
-import fuzz
 import kills
 import nodes
 import pairs
@@ -29,7 +28,7 @@ def marks(campaign: Campaign) -> list[pytest.MarkDecorator]:
 
 CAMPAIGNS = [
     pytest.param(campaign, marks=marks(campaign), id=campaign.fault)
-    for module in (kills, faults, pairs, nodes, fuzz)
+    for module in (kills, faults, pairs, nodes)
     for campaign in module.CAMPAIGNS
 ]
 

@@ -55,12 +55,9 @@ def _read(path: Path, key: tuple[object, ...]) -> dict[str, Tensor] | None:
     """What a file holds, if it is there, whole, and what was made for this key."""
     try:
         tensors = safetensors.torch.load(path.read_bytes())
-    except (OSError, SafetensorError):
+        recorded = tensors.pop("sha256")
+        whole = torch.equal(recorded, _own(tensors, key))
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError):  # as many as there are damages
         return None
-    recorded = tensors.pop("sha256", None)
-    whole = recorded is not None and torch.equal(recorded, _own(tensors, key))
-    return (
-        tensors
-        if whole and tensors.keys() == {f"{s}.{part}" for s in SPLITS for part in ("images", "labels")}
-        else None
-    )
+    names = {f"{split}.{part}" for split in SPLITS for part in ("images", "labels")}
+    return tensors if whole and tensors.keys() == names else None

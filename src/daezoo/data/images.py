@@ -12,7 +12,7 @@ from torch import Tensor
 from daezoo.data.base import SPLITS, DenoisingDataModule
 from daezoo.data.location import located
 from daezoo.data.pictures import Crops, colored, pictures_of, read_picture, read_pictures
-from daezoo.data.splits import InMemory, Split
+from daezoo.data.splits import InMemory, Split, check_room
 
 
 class ImagesData(DenoisingDataModule):
@@ -98,6 +98,7 @@ class ImagesData(DenoisingDataModule):
 
     def load(self) -> dict[str, Split]:
         """The splits."""
+        check_room(self.crops_per_epoch, 8)  # of the order in which they are drawn
         parts = self._parts()
         splits: dict[str, Split] = {"train": Crops(parts[0], self.crop, self.crops_per_epoch)}
         return splits | {name: InMemory(self._grid(part)) for name, part in zip(SPLITS[1:], parts[1:], strict=True)}

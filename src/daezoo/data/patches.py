@@ -7,7 +7,7 @@ from torch import Tensor
 
 from daezoo.data.base import SPLITS, DenoisingDataModule
 from daezoo.data.pictures import LEAST_DEVIATION, photographs, random_patches
-from daezoo.data.splits import InMemory, Split
+from daezoo.data.splits import InMemory, Split, check_room
 from daezoo.randomness import generator
 
 CUTOFF = 200 / 512
@@ -88,6 +88,7 @@ class PatchesData(DenoisingDataModule):
 
     def load(self) -> dict[str, Split]:
         """The splits, each cut by (split_seed, its name)."""
+        check_room(sum(self.sizes.values()), *self.shape)
         pictures, least = photographs(self.photographs, self.side), LEAST_DEVIATION
         if self.whiten:
             pictures, least = [flattened(picture) for picture in pictures], 0.0

@@ -10,7 +10,7 @@ from daezoo.data._shapes import convex_sets, rectangles, rectangles_on_patches
 from daezoo.data.base import SPLITS, DenoisingDataModule
 from daezoo.data.generated import Labelled, generated
 from daezoo.data.pictures import photographs, random_patches
-from daezoo.data.splits import Split, digest
+from daezoo.data.splits import Split, check_room, digest
 from daezoo.randomness import generator
 
 Kind = Literal["rectangles", "rectangles-images", "convex"]
@@ -64,6 +64,7 @@ class ShapesData(DenoisingDataModule):
 
     def load(self) -> dict[str, Split]:
         """The splits, each generated from (split_seed, its name)."""
+        check_room(sum(self.sizes.values()), *self.shape)
         pictures = photographs(self.photographs, 28) if self.kind == "rectangles-images" else []
         generators: dict[str, Callable[[int, torch.Generator], Labelled]] = {
             "rectangles": rectangles,

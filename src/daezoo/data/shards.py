@@ -41,6 +41,8 @@ def shard_sizes(folder: Path) -> list[int]:
     try:
         index = json.loads(file.read_text("utf-8"))
         shards = [(shard["filename"], int(shard["chunk_bytes"]), int(shard["chunk_size"])) for shard in index["chunks"]]
+        if not all(name == Path(name).name and 1 <= samples <= size for name, size, samples in shards):
+            raise ValueError("a shard has another name than a file, or other numbers of samples and bytes than it can")
         config = index["config"]
         formats, tree = config["data_format"], json.loads(config["data_spec"])[1]
         keys = json.loads(tree["context"]) if tree["type"] == "builtins.dict" else []

@@ -160,6 +160,16 @@ def of_classes(splits: dict[str, Split], classes: Sequence[int]) -> dict[str, Sp
     return splits | {name: InMemory(split.clean, split.label, rows[name]) for name, split in kept.items()}
 
 
+def check_room(samples: int, *shape: int) -> None:
+    """Raise ValueError if so many samples, of a byte an element, could not be held in memory."""
+    try:
+        torch.empty(samples, *shape, dtype=torch.uint8)
+    except (RuntimeError, TypeError) as error:  # TypeError: a number of more than 64 bits
+        raise ValueError(
+            f"{samples:,} samples of shape {shape} are more than this machine can hold. Ask for fewer."
+        ) from error
+
+
 def rows_at_once(elements: int, most: int = 2**22) -> int:
     """How many samples of so many elements to take at a time in a pass over data that may not fit into memory.
 

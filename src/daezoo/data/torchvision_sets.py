@@ -126,6 +126,8 @@ class TorchvisionData(DenoisingDataModule):
         images = torch.as_tensor(part.data)
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
         labels = torch.as_tensor(part.targets)
+        if images.shape[1:] != self.image_shape:
+            raise ValueError(f"its images have shape {tuple(images.shape[1:])}, expected {self.image_shape}")
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images and {len(labels)} labels for {'training' if train else 'test'}")
         return images, labels

@@ -20,6 +20,8 @@ EMBEDDING = 64
 """Width of an embedded noise level."""
 FREQUENCIES = 16
 """Of a sinusoidal embedding, from half a period over a level of 1 up to 256 of them."""
+DEEPEST = 1000
+"""Layers of a kind in a row, at the most: a larger number is a slip, and building them would not end."""
 
 
 class Embedding(nn.Module):
@@ -175,8 +177,10 @@ class ConvStack(NoisePredictor):
         self, colors: int, condition: Condition, width: int = 64, depth: int = 8, norm: bool = False, shuffle: int = 1
     ) -> None:
         super().__init__(colors, condition, shuffle)
-        if depth < 2 or width < 1:
-            raise ValueError(f"A stack of convolutions needs depth >= 2 and width >= 1, got {depth=}, {width=}.")
+        if not 2 <= depth <= DEEPEST or width < 1:
+            raise ValueError(
+                f"A stack of convolutions needs a depth of 2 to {DEEPEST} and width >= 1, got {depth=}, {width=}."
+            )
         self.stride, self.reach = shuffle, (depth + 1) * shuffle - 1  # from one edge of a shuffled pixel to the other
         embedded = self.embedding is not None
         first = Modulated(self.inputs, width, embedded)
@@ -265,8 +269,10 @@ class UNet(NoisePredictor):
         shuffle: int = 1,
     ) -> None:
         super().__init__(colors, condition, shuffle)
-        if not widths or min(*widths, blocks) < 1:
-            raise ValueError(f"A U-Net needs one scale or more, widths >= 1 and blocks >= 1, got {widths=}, {blocks=}.")
+        if not widths or min(*widths, blocks) < 1 or blocks > DEEPEST:
+            raise ValueError(
+                f"A U-Net needs one scale or more, widths >= 1 and 1 to {DEEPEST} blocks, got {widths=}, {blocks=}."
+            )
         embedded = self.embedding is not None
         self.stride = shuffle * 2 ** (len(widths) - 1)
         self.first = nn.Conv2d(self.inputs, widths[0], 3, padding=1, bias=False)

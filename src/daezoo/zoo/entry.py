@@ -245,7 +245,7 @@ def parse(text: bytes | str, where: str) -> Entry:
         raise ZooError(f"{where} is no zoo entry: it has more than {LARGEST_ENTRY:,} bytes.")
     try:
         plain = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError, AttributeError, OverflowError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, RecursionError, AttributeError, OverflowError) as error:
         problem = " ".join(str(error).split())
         raise ZooError(f"{where} is no zoo entry: it is no plain YAML ({problem[:300]}).") from None
     if not isinstance(plain, dict) or "schema" not in plain:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from daezoo import __version__, runs
 from daezoo.checkpoint import load_model, read
 from daezoo.evaluation.probe import Probe
 from daezoo.files import alone, write_atomically
+from daezoo.parser import read_configuration
 from daezoo.zoo.entry import (
     SCHEMA,
     Built,
@@ -95,6 +95,8 @@ def export(
     summary = runs.summary_of(run) if run.is_dir() else None
     if summary is None:
         raise ZooError(f"{run} is no finished run: there is no file {run / 'summary.json'}.")
+    if lacking := {"seed", "epochs", "steps", "seconds"} - summary.keys():
+        raise ZooError(f"{run / 'summary.json'} is no summary of a training: it lacks {', '.join(sorted(lacking))}.")
     if not (hardware or summary.get("hardware")):
         raise ZooError(f"{run} does not say what it was trained on, because an older daezoo trained it: --hardware")
     path = run / "checkpoints" / "last.ckpt"
@@ -105,7 +107,7 @@ def export(
     licence = data_licence or (None if photographs else DATA_LICENCES.get(kind))
     if licence is None:
         raise ZooError(f"The licence of the data in {kind} is not known: --data-licence TEXT")
-    started = yaml.safe_load((run / "config.yaml").read_text()).get("start_from")
+    started = read_configuration(run / "config.yaml").get("start_from")
     if started and weights_licence is None:
         raise ZooError(f"{run} started from {started}, whose licence may bind these weights: --weights-licence TEXT")
 

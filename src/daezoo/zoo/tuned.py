@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from daezoo import runs
 from daezoo.checkpoint import load_model, locate, read
 from daezoo.evaluation.probe import TRAINING
 from daezoo.evaluation.target import Target, own_data
+from daezoo.parser import read_configuration
 from daezoo.zoo.entry import ZooError
 from daezoo.zoo.measure import opened
 
@@ -50,14 +49,12 @@ def read_tuned(run: Path) -> Tuned:
         ValueError: If a file cannot be read.
     """
     try:
-        summary, config = runs.summary_of(run), yaml.safe_load((run / "config.yaml").read_text())
-    except (ValueError, yaml.YAMLError) as error:
+        summary, config = runs.summary_of(run), read_configuration(run / "config.yaml")
+    except ValueError as error:
         raise ZooError(f"{run} is no fine-tuning that can be read: {' '.join(str(error).split())}") from None
-    if not (isinstance(summary, dict) and {"pretrained", "labels", "hardware"} <= summary.keys()):
+    if summary is None or not {"pretrained", "labels", "hardware"} <= summary.keys():
         raise ZooError(f"{run} is no finished fine-tuning of a pretrained network, or an older daezoo did it.")
-    if not (
-        isinstance(config, dict) and isinstance(config.get("target"), str) and isinstance(config.get("data"), dict)
-    ):
+    if not (isinstance(config.get("target"), str) and isinstance(config.get("data"), dict)):
         raise ZooError(f"{run / 'config.yaml'} does not say what the fine-tuning started from, and on what data.")
     path = Path(config["target"])
     base = path.parent.parent
