@@ -43,8 +43,8 @@ class Split(Dataset[Sample], ABC):
 
     def __getitem__(self, row: int) -> Sample:
         """One sample, without the batch dimension."""
-        clean, label, index, noisy = self.__getitems__(torch.tensor([row]))
-        return Sample(clean[0], label[0], index[0], None if noisy is None else noisy[0])
+        sample = self.__getitems__(torch.tensor([row]))
+        return Sample._make(None if part is None else part[0] for part in sample)
 
 
 class InMemory(Split):
