@@ -59,7 +59,7 @@ STUDIES = {
     ),
 }
 
-OWN = {name: f"daezoo.studies.{name}" for name in ("vincent2010", "patches", "restoration")}
+OWN = {name: f"daezoo.studies.{name}" for name in ("vincent2010", "patches", "restoration", "imputation")}
 """Studies with options of their own, and the modules whose `run` runs them."""
 
 
