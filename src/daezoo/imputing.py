@@ -17,8 +17,8 @@ from daezoo.parser import Parser
 from daezoo.tabular import Column, Frame
 from daezoo.zoo import loading
 
-STEPS = 20
-"""How often what was filled in is denoised again."""
+STEPS = 2
+"""How often cells are filled in, each time from what was filled in before."""
 
 
 def opened(target: str, source: str | None = None, device: str = "cpu") -> tuple[DenoisingAutoencoder, list[Column]]:
@@ -46,7 +46,9 @@ def columns_of(path: Path, checkpoint: dict[str, Any]) -> list[Column] | None:
 @torch.inference_mode()
 @exact_float32()
 def completed(model: DenoisingAutoencoder, values: Tensor, observed: Tensor, steps: int = STEPS) -> Tensor:
-    """Samples whose missing values are filled in: x ← observed ? x : r(x), from the mean on, a few times.
+    """Samples whose missing values are filled in: xᵢ ← r(x)ᵢ where i is missing, from the mean on, a few times.
+
+    More is not better: nothing says that it settles.
 
     Args:
         model: The denoiser r.
@@ -88,7 +90,7 @@ def run(args: list[str]) -> None:
     parser.add_argument("target", type=str, help="A zoo name, a run folder, or a checkpoint: of a model of tables.")
     parser.add_argument("input", type=str, help="A table (.csv, .parquet) with the model's columns; others are copied.")
     parser.add_argument("output", type=str, help="The table to write (.csv, .parquet).")
-    parser.add_argument("--steps", type=int, default=STEPS, help="How often what was filled in is denoised again.")
+    parser.add_argument("--steps", type=int, default=STEPS, help="How often: each time from what was filled in before.")
     parser.add_argument("--force", action="store_true", help="Write over what is there.")
     parser.add_argument("--source", type=str | None, help="Where to look for a zoo name, as for daezoo zoo.")
     parser.add_argument(

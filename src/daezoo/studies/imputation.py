@@ -15,7 +15,7 @@ from daezoo import tabular
 from daezoo.data.table import TableData
 from daezoo.imputing import imputed, opened
 from daezoo.parser import Parser
-from daezoo.runs import commit, summary_of
+from daezoo.runs import commit
 from daezoo.studies.cells import add_row, configurations, rows_of, trained
 from daezoo.studies.markdown import of
 from daezoo.studies.tables import render
@@ -24,13 +24,16 @@ from daezoo.tabular import Frame
 MISSING = 0.2
 """Share of cells that are emptied, completely at random."""
 RECIPE = (
-    *("--data.corruption", "Masking", "--data.corruption.ratio", "0.1"),
-    *("--model.hidden", "[256]", "--model.tied", "false", "--model.loss", "SquaredError", "--model.loss.beta", "0.1"),
+    *("--data.batch_size", "64", "--model.tied", "false", "--model.loss", "SquaredError", "--model.loss.beta", "0"),
     *("--model.optimizer.lr", "0.002", "--model.optimizer.schedule", "cosine", "--trainer.precision", "32-true"),
 )
 """Options of `daezoo fit`."""
-EPOCHS = 150
-OURS = "daezoo, masking"
+EPOCHS = 300
+OURS = {
+    "denoiser, masking": ("--data.corruption", "Masking", "--data.corruption.ratio", "0.02"),
+    "denoiser, swap noise": ("--data.corruption", "SwapNoise", "--data.corruption.ratio", "0.05"),
+}
+"""Names, and the noise trained under."""
 IMPUTERS: dict[str, Callable[[int], Any]] = {
     "column means": lambda seed: SimpleImputer(),
     "KNNImputer": lambda seed: KNNImputer(),
@@ -64,7 +67,6 @@ def run(args: list[str]) -> None:
     """
     parser = Parser(prog="daezoo reproduce imputation", description="Fill the empty cells of a table.")
     parser.add_argument("--seeds", type=int, default=3, help="Seeds 0, 1, …: so many, of cells, splits and training.")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="Of the denoiser.")
     parser.add_argument("--configs", type=str, default="configs", help="The configurations of a checkout.")
     parser.add_argument("--docs", type=str, default="docs", help="Where studies/*.csv and results.md go.")
     parser.add_argument("--runs", type=str, default="runs/studies", help="Folder that holds the run folders.")
@@ -72,7 +74,7 @@ def run(args: list[str]) -> None:
     configs, folder, docs = configurations(options.configs), Path(options.runs), Path(options.docs)
     table = docs / "studies" / "imputation.csv"
     for seed in range(options.seeds):
-        keys = {name: {"method": name, "seed": str(seed)} for name in (OURS, *IMPUTERS)}
+        keys = {name: {"method": name, "seed": str(seed)} for name in (*OURS, *IMPUTERS)}
         wanted = [name for name, key in keys.items() if not of(rows_of(table), **key)]
         if not wanted:
             continue
@@ -83,23 +85,30 @@ def run(args: list[str]) -> None:
         train, _, test = (rows.numpy() for rows in data.parts())
         holes = holed.isna().to_numpy()[test]
         for name in wanted:
-            start, trained_for = time.perf_counter(), 0.0
-            if name == OURS:
+            start = time.perf_counter()
+            if name in OURS:
                 of_data = ("--data.path", str(file), "--data.split_seed", str(seed))
-                epochs = ("--trainer.max_epochs", str(options.epochs), "--pictures", "false")
-                model = trained(configs, folder, "vanilla", "table", f"s{seed}", seed, [*of_data, *RECIPE, *epochs])
-                summary = summary_of(model)
-                assert summary is not None
-                start, trained_for = time.perf_counter(), summary["seconds"]
+                options_of = [
+                    *of_data,
+                    *OURS[name],
+                    *RECIPE,
+                    "--trainer.max_epochs",
+                    str(EPOCHS),
+                    "--pictures",
+                    "false",
+                ]
+                run_name = f"{OURS[name][1]}-s{seed}"
+                model = trained(configs, folder, "vanilla", "table", run_name, seed, options_of)
                 filled = imputed(*opened(str(model)), holed.iloc[test]).to_numpy()
             else:
                 filled = theirs(IMPUTERS[name](seed), holed, data)
+            seconds = time.perf_counter() - start
             wrong = (filled - whole.iloc[test].to_numpy()) / holed.iloc[train].std(ddof=0).to_numpy()
             row = {
                 **keys[name],
                 "rmse": float(np.sqrt(np.mean(wrong[holes] ** 2))),
                 "cells": int(holes.sum()),
-                "seconds": round(trained_for + time.perf_counter() - start, 2),
+                "seconds": round(seconds, 1),
                 "commit": commit(),
             }
             print(f"{name}, seed {seed}: {row['rmse']:.3f}", flush=True)
