@@ -46,6 +46,26 @@ def test_only_empty_cells_are_filled_and_in_the_type_of_their_column():
     assert filled["grade"].tolist() == [1, 2, 2, 1]
     assert filled["note"].isna().tolist() == [False, True, False, False]  # a column that the model does not know
     assert FRAME["height"].isna().any()
+    assert tabular.decode(columns, guess)["colour"].tolist() == ["blue"] * 4
+
+
+@pytest.mark.parametrize(
+    ("old", "guess", "expected"),
+    [
+        (pd.Series(["a", None], dtype="category"), "b", ["a", "b"]),  # which it does not have
+        (pd.Series([None, None]), "b", ["b", "b"]),
+        (pd.Series([np.nan, np.nan]), "b", ["b", "b"]),  # as an empty column of a CSV file is read
+        (pd.Series(["True", None]), "False", ["True", "False"]),
+        (pd.Series([True, None], dtype="boolean"), "False", [True, False]),
+        (pd.Series([2.0, None]), "1", [2, 1]),
+        (pd.Series([2, None], dtype="Int64"), "1", [2, 1]),
+    ],
+    ids=str,
+)
+def test_categories_are_filled_into_columns_of_any_type(old, guess, expected):
+    column = OneHot("x", [guess, "other"])
+    filled = tabular.fill([column], old.to_frame("x"), torch.tensor([[1.0, 0.0]] * 2))
+    assert filled["x"].tolist() == expected
 
 
 def test_quantiles_make_any_distribution_normal_and_come_back():

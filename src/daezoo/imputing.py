@@ -19,6 +19,8 @@ from daezoo.zoo import loading
 
 STEPS = 2
 """How often cells are filled in, each time from what was filled in before."""
+ROWS = 4096
+"""At a time."""
 
 
 def opened(target: str, source: str | None = None, device: str = "cpu") -> tuple[DenoisingAutoencoder, list[Column]]:
@@ -56,10 +58,13 @@ def completed(model: DenoisingAutoencoder, values: Tensor, observed: Tensor, ste
         observed: Where it is not, (N, D).
         steps: How often, >= 1.
     """
-    known, x = observed.to(model.device), values.to(model.device)
-    for _ in range(steps):
-        x = torch.where(known, x, model.denoise(x))
-    return x.cpu()
+    parts = []
+    for part, known in zip(values.split(ROWS), observed.to(model.device).split(ROWS), strict=True):
+        x = part.to(model.device)
+        for _ in range(steps):
+            x = torch.where(known, x, model.denoise(x))
+        parts.append(x.cpu())
+    return torch.cat(parts)
 
 
 def imputed(model: DenoisingAutoencoder, columns: Sequence[Column], frame: Frame, steps: int = STEPS) -> Frame:

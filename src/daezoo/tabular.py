@@ -252,6 +252,13 @@ def groups_of(columns: Sequence[Column]) -> Tensor:
     return torch.arange(len(columns)).repeat_interleave(torch.tensor([column.width for column in columns]))
 
 
+def decode(columns: Sequence[Column], values: Tensor) -> dict[str, NDArray[Any]]:
+    """Samples (N, D), such as a model's, in the columns' own units: for each its numbers, or its categories as text."""
+    ends = np.cumsum([column.width for column in columns])[:-1]
+    parts = np.split(values.double().numpy(), ends, 1)
+    return {column.name: column.decode(part) for column, part in zip(columns, parts, strict=True)}
+
+
 def fill(columns: Sequence[Column], frame: Frame, values: Tensor) -> Frame:
     """A copy of a table whose empty cells in these columns are filled; no other cell changes.
 
@@ -260,24 +267,26 @@ def fill(columns: Sequence[Column], frame: Frame, values: Tensor) -> Frame:
         frame: The rows.
         values: What it says of them, (N, D).
     """
-    types, filled = pandas().api.types, frame.copy()
-    parts = values.double().numpy()
-    for column, part in zip(columns, np.split(parts, np.cumsum([c.width for c in columns])[:-1], 1), strict=True):
-        old = frame[column.name]
-        holes = old.isna().to_numpy()
-        if not holes.any():
-            continue
-        found, kind = column.decode(part)[holes], old.dtype
-        if isinstance(column, OneHot) and {*words(old[~holes])} <= {"True", "False"}:
-            found = found == "True"
-        elif isinstance(column, OneHot) and types.is_numeric_dtype(kind):
-            found = found.astype(np.float64)
-        elif not isinstance(column, OneHot):
-            old = old.astype("Float64" if types.is_extension_array_dtype(kind) else np.float64)
-        new = old.copy()
-        new[holes] = found
-        filled[column.name] = new
+    filled, found = frame.copy(), decode(columns, values)
+    for name in found:
+        holes = frame[name].isna().to_numpy()
+        if holes.any():
+            column, guess = _of_one_type(frame[name], found[name][holes])
+            column[holes] = guess
+            filled[name] = column
     return filled
+
+
+def _of_one_type(column: Series, guess: NDArray[Any]) -> tuple[Series, NDArray[Any]]:
+    """A copy of a column with gaps, and what they are filled with, in types that go together."""
+    types, kind, seen = pandas().api.types, column.dtype, column.dropna().tolist()
+    if guess.dtype != object:
+        return column.astype("Float64" if types.is_extension_array_dtype(kind) else np.float64), guess
+    if seen and all(isinstance(value, bool | np.bool_) for value in seen):
+        return column.copy(), guess == "True"
+    if seen and types.is_numeric_dtype(kind):
+        return column.copy(), guess.astype(np.float64)
+    return column.astype(object), guess
 
 
 def read(path: Path) -> Frame:

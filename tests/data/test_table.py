@@ -8,7 +8,7 @@ from conftest import whole
 from daezoo import tabular
 from daezoo.checkpoint import rebuild
 from daezoo.corruption import Masking, SwapNoise
-from daezoo.data import DenoisingDataModule, TableData
+from daezoo.data import DenoisingDataModule, DigitsData, TableData
 from daezoo.data.table import SHIPPED
 from daezoo.losses import SquaredError
 from daezoo.models import StackedDAE, VanillaDAE
@@ -135,3 +135,15 @@ def test_tables_that_cannot_be_used(tmp_path):
             data.setup()
     with pytest.raises(ValueError, match="Codes cannot be corrupted by SwapNoise"):
         StackedDAE([4], [3, 2], code_corruption=[SwapNoise()])
+
+
+def test_any_data_lends_its_training_samples_to_swap_noise():
+    data = DigitsData(corruption=SwapNoise(1.0), batch_size=64)
+    data.setup()
+    train, (batch, *_) = whole(data.splits["train"]).clean, data.evaluation_batches("test")
+    assert torch.equal(data.reservoir().rows, train)
+    assert batch.mask.all() and batch.clean.shape == batch.noisy.shape == (64, 1, 8, 8)
+    for row, column in ((3, 4), (7, 2)):
+        assert set(batch.noisy[:, 0, row, column].tolist()) <= set(train[:, 0, row, column].tolist())
+    data.batch_size = 7  # whoever shares its batch
+    assert torch.equal(torch.cat([few.noisy for few in data.evaluation_batches("test")])[:64], batch.noisy)
