@@ -21,9 +21,11 @@ from daezoo.corruption import (
     Masking,
     OneOf,
     Poisson,
+    Reservoir,
     SaltAndPepper,
     Scratches,
     Speckle,
+    SwapNoise,
 )
 from daezoo.randomness import SampleNoise
 from daezoo.schedule import Fixed, Progressive, Uniform
@@ -43,6 +45,8 @@ CORRUPTIONS = [
     Poisson(0.1),
     Poisson(Uniform(0.0, 0.5)),
     Speckle(0.3),
+    SwapNoise(0.3),
+    SwapNoise(Uniform(0.0, 1.0)),
 ]
 OF_IMAGES = [
     Blur(1.2),
@@ -53,7 +57,7 @@ OF_IMAGES = [
     Scratches(),
     Scratches(Uniform(0.0, 5.0), value=-1.0),
 ]
-LEVELLED = [Gaussian, Masking, SaltAndPepper, GaussianMasking, BlockMasking, Poisson, Speckle]
+LEVELLED = [Gaussian, Masking, SaltAndPepper, GaussianMasking, BlockMasking, Poisson, Speckle, SwapNoise]
 RATIOS = [Masking, SaltAndPepper, GaussianMasking, BlockMasking]
 
 
@@ -129,7 +133,7 @@ def check_laws(corruption, shape, dtype, seed, progress):
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS[1:], ids=name)
 def test_another_seed_gives_other_noise_and_no_generator_draws_from_torchs_own(corruption):
-    clean = torch.ones(16, 3, 8, 8)
+    clean = torch.rand(16, 3, 8, 8, generator=seeded())
     assert not torch.equal(corruption(clean, seeded(0)).noisy, corruption(clean, seeded(1)).noisy)
     torch.manual_seed(5)
     ours = corruption(clean).noisy
@@ -519,3 +523,50 @@ def test_scratches_are_of_images():
         Scratches()(torch.rand(4, 9))
     with pytest.raises(ValueError, match="count >= 1 and a finite value, got 0 and 0"):
         Scratches(count=0)
+
+
+def table(rows: int, columns: int = 5) -> Tensor:
+    """Values that tell their row and column: 10 row + column."""
+    return 10.0 * torch.arange(rows)[:, None] + torch.arange(columns)
+
+
+def test_swapped_values_are_those_of_the_same_column_of_another_row_each_equally_often():
+    clean = table(5)
+    swaps = torch.stack([SwapNoise(1.0)(clean, seeded(seed)).noisy for seed in range(2000)]).long()
+    assert torch.equal(swaps % 10, torch.arange(5).expand_as(swaps))
+    for row, other in product(range(5), range(5)):
+        share = (swaps[:, row] // 10 == other).double()
+        assert_mean(share, 0.25 * (row != other), 3 / 16)
+    ratio = SwapNoise(0.3)(table(20_000), seeded()).mask
+    assert_mean(ratio, 0.3, 0.21)
+
+
+def test_a_bound_swap_takes_values_of_the_reservoir_and_a_samples_noise_depends_on_no_other_sample():
+    reservoir = Reservoir(table(7) + 10_000)
+    for corruption in (SwapNoise(0.5), Compose(SwapNoise(0.5), Clean()), OneOf([SwapNoise(0.5)])):
+        bound, clean = corruption.bound(lambda: reservoir), table(130)
+        noise = SampleNoise(0, "test", torch.arange(130))
+        noisy, _, mask = noise(bound, clean)
+        assert torch.equal(noisy >= 10_000, mask) and 0.4 < mask.double().mean() < 0.6
+        assert torch.equal((noisy[mask] % 10).long(), torch.arange(5).expand(130, 5)[mask])
+        alone = SampleNoise(0, "test", torch.tensor([77]))(bound, clean[77:78])
+        assert torch.equal(alone.noisy[0], noisy[77])
+    assert SwapNoise(0.5).bound(lambda: reservoir) == SwapNoise(0.5)
+
+
+def test_elements_of_one_category_are_swapped_together():
+    one_hot = torch.eye(3).repeat(100, 1)
+    groups, rows = torch.tensor([0, 0, 0, 1]), torch.cat([one_hot, torch.arange(300.0)[:, None] + 2], 1)
+    noisy, _, mask = SwapNoise(0.5).bound(lambda: Reservoir(rows, groups))(rows, seeded())
+    assert torch.equal(noisy[:, :3].sum(1), torch.ones(300))
+    assert torch.equal(mask[:, 0], mask[:, 2]) and not torch.equal(mask[:, 0], mask[:, 3])
+
+
+def test_a_reservoir_has_observed_values_alone():
+    rows = table(6)
+    observed = torch.ones(6, 5, dtype=torch.bool)
+    observed[[0, 3], 1] = observed[1:, 4] = False
+    for groups in (None, torch.arange(5)):
+        filled = Reservoir.of(rows.masked_fill(~observed, -1), observed, groups).rows
+        assert torch.equal(filled[observed], rows[observed])
+        assert torch.equal(filled[[0, 3], 1], rows[[1, 2], 1]) and torch.equal(filled[:, 4], rows[0, 4].expand(6))

@@ -8,8 +8,10 @@ import sys
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.datasets import load_breast_cancer
 
 from conftest import ROOT
 
@@ -42,6 +44,12 @@ def test_every_command_of_the_readme_runs(daezoo_command, workplace):
     rng = np.random.default_rng(0)
     images = {f"{split}_images": rng.integers(0, 256, (150, 8, 8), np.uint8) for split in ("train", "test")}
     np.savez(workplace / "my.npz", **images)
+    cancers = load_breast_cancer(as_frame=True).data.head(40)
+    cancers.mask(rng.random(cancers.shape) < 0.2).to_csv(workplace / "cancers.csv", index=False)
+    people = pd.DataFrame(
+        {"age": rng.normal(40, 9, 99), "job": rng.choice(["cook", None], 99), "city": ["A", "B", "C"] * 33}
+    )
+    people.to_csv(workplace / "people.csv", index=False)
     hole = np.zeros((40, 50), np.uint8)
     hole[10:20, 10:30] = 255
     Image.fromarray(hole).save(workplace / "holes.png")

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,10 @@ from daezoo.sklearn import Encoder
 class AnyWidth(Encoder):
     """An encoder that fits whatever samples scikit-learn's checks bring; a pretrained one has a width of its own."""
 
-    def _load(self, width):
+    def _open(self):
+        return Path(), {}
+
+    def _load(self, path, checkpoint, width):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return VanillaDAE([width], hidden=[3]).eval()

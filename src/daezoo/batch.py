@@ -34,12 +34,14 @@ class Sample(NamedTuple):
         label: (batch,) int64; -1 where there is none.
         index: (batch,) int64, the sample's place in its split.
         noisy: Shaped as `clean`, where the data comes with noisy samples of its own; else None.
+        observed: False where a value is missing, and `clean` stands for none, (batch, *dims); None if all are there.
     """
 
     clean: Tensor
     label: Tensor
     index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
     noisy: Tensor | None = None
+    observed: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -53,6 +55,7 @@ class Batch(NamedTuple):
         label: (batch,) int64; -1 where there is none.
         index: (batch,) int64, the sample's place in its split.
         noise: Where this batch's noise came from, for models that corrupt codes of their own.
+        observed: False where a value of `clean` is missing, (batch, *dims); None if all are there.
     """
 
     noisy: Tensor
@@ -62,3 +65,11 @@ class Batch(NamedTuple):
     label: Tensor
     index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
     noise: Noise
+    observed: Tensor | None = None
+
+    def squared_error(self, guess: Tensor) -> Tensor:
+        """(guess − clean)², (batch, *dims), weighted so that a sample's mean is that over its observed elements."""
+        error = (guess - self.clean).square()
+        if self.observed is None:
+            return error
+        return error * self.observed / self.observed.float().mean(tuple(range(1, error.ndim)), keepdim=True)

@@ -23,8 +23,10 @@ commands:
   noise-grid noise trained with against noise tested with, as table, CSV and heat maps: RUN_OR_DIR…
   denoise    a picture, or a folder of them: MODEL INPUT OUTPUT [--sigma auto|25] [--force]
   inpaint    fill the holes of a picture: MODEL INPUT MASK OUTPUT [--force]
-  reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]; anomaly; patches;
-             restoration; matrix; family [--data …] [--members …] [--budget …];
+  impute     fill the empty cells of a table: MODEL INPUT OUTPUT [--force]
+  encode     codes as .parquet or .npy: RUN_OR_CKPT OUTPUT [--data NAME | --table FILE] [--split test] [--force]
+  reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]; anomaly; imputation;
+             patches; restoration; matrix; family [--data …] [--members …] [--budget …];
              vincent2010 [--problems …] [--methods …] [--recipe classic|modern] [--budget smoke|minutes|full]
   zoo        pretrained models: list, info, download, verify, export, publish, import, prune, retrain
   report     one page, report.html, of all there is to see of a run: RUN
@@ -36,7 +38,9 @@ OWN = {
     "anomaly": "daezoo.evaluation.anomaly_command",
     "evaluate": "daezoo.evaluation.command",
     "denoise": "daezoo.restoring",
+    "encode": "daezoo.encoding",
     "finetune": "daezoo.finetuning",
+    "impute": "daezoo.imputing",
     "inpaint": "daezoo.inpainting",
     "noise-grid": "daezoo.evaluation.noise_grid_command",
     "probe": "daezoo.evaluation.probe_command",

@@ -7,11 +7,12 @@ No corruption changes its input, keeps state, or rescales what survives (masking
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from io import BytesIO
 from math import ceil, isfinite, pi
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -73,6 +74,10 @@ class Corruption(ABC):
         if self.level_name is None:
             raise ValueError(f"{type(self).__name__} has no single level that could be set to {level}.")
         return replace(self, **{self.level_name: level})  # type: ignore[type-var]
+
+    def bound(self, reservoir: "Callable[[], Reservoir]") -> "Corruption":
+        """The same corruption, with samples to take values from: what `SwapNoise` needs, alone or in others."""
+        return self
 
     @abstractmethod
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
@@ -299,6 +304,78 @@ class BlockMasking(Corruption):
         return Corrupted(clean.masked_fill(mask, self.value), level.flatten(), mask)
 
 
+class Reservoir(NamedTuple):
+    """Samples that values are taken from.
+
+    Attributes:
+        rows: (rows, *dims).
+        groups: (D,) int64, which column of a table each element belongs to; None if each is a column of its own.
+    """
+
+    rows: Tensor
+    groups: Tensor | None = None
+
+    @classmethod
+    def of(cls, rows: Tensor, observed: Tensor | None, groups: Tensor | None) -> "Reservoir":
+        """Of samples with missing values, in whose place other rows' values of the same column are put."""
+        if observed is not None:
+            rows = rows.clone()
+            for group in [torch.tensor([k]) for k in range(rows.shape[1])] if groups is None else _places(groups):
+                here = observed[:, group[0]]
+                seen, holes = here.nonzero()[:, 0], (~here).nonzero()[:, 0]
+                rows[holes[:, None], group] = rows[seen[torch.arange(len(holes)) % len(seen)][:, None], group]
+        return cls(rows, groups)
+
+
+def _places(groups: Tensor) -> list[Tensor]:
+    return [(groups == group).nonzero()[:, 0] for group in groups.unique()]
+
+
+@dataclass(frozen=True)
+class SwapNoise(Corruption):
+    """Swap noise: each element becomes that of another sample, drawn anew for each, with probability `ratio`.
+
+    x̃ᵢ = x'ᵢ, x' drawn from the data, with probability `ratio`, else x̃ᵢ = xᵢ: every column of a table keeps its
+    distribution, whatever its units. Elements of one category in one-hot coding are swapped together.
+
+    A data module takes x' from its training samples, of which a sample itself may be one. By itself, it takes those of
+    the batch, which then needs two samples or more to change anything.
+
+    Args:
+        ratio: Share of swapped elements, a probability in [0, 1].
+
+    Raises:
+        ValueError: If `ratio` lies outside [0, 1].
+    """
+
+    ratio: float | Level = 0.15
+    level_name: ClassVar[str] = "ratio"
+    reservoir: ClassVar[Reservoir | None] = None  # of an object that is bound; it is not an argument
+
+    def bound(self, reservoir: Callable[[], Reservoir]) -> "SwapNoise":
+        """The same corruption, which takes values from a reservoir."""
+        found = copy(self)
+        object.__setattr__(found, "reservoir", reservoir())
+        return found
+
+    def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
+        """Swap."""
+        level = self.draw_level(clean, generator, progress)
+        rows, groups = self.reservoir or (clean, None)
+        flat, donors = clean.flatten(1), rows.to(clean).flatten(1)
+        cells = flat if groups is None else flat[:, : int(groups.max()) + 1]
+        (mask,) = _hit(cells, generator, level.view(-1, 1))
+        if self.reservoir is None:
+            steps = torch.randint(max(len(clean) - 1, 1), cells.shape, generator=generator, device=clean.device)
+            pick = (torch.arange(len(clean), device=clean.device)[:, None] + 1 + steps) % len(clean)
+        else:
+            pick = torch.randint(len(donors), cells.shape, generator=generator, device=clean.device)
+        if groups is not None:
+            mask, pick = mask[:, groups.to(clean.device)], pick[:, groups.to(clean.device)]
+        noisy = torch.where(mask, donors.gather(0, pick), flat)
+        return Corrupted(noisy.view_as(clean), level.flatten(), mask.view_as(clean))
+
+
 @dataclass(frozen=True)
 class Scratches(Corruption):
     """Straight lines of any direction across images (batch, C, H, W) are set to one value, in all channels at once.
@@ -499,6 +576,10 @@ class Compose(Corruption):
     first: Corruption
     second: Corruption
 
+    def bound(self, reservoir: Callable[[], Reservoir]) -> "Compose":
+        """The same two, both bound."""
+        return Compose(self.first.bound(reservoir), self.second.bound(reservoir))
+
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Draw from the first, then from the second."""
         once = self.first(clean, generator, progress)
@@ -522,6 +603,10 @@ class OneOf(Corruption):
     def __post_init__(self) -> None:
         if not self.choices:
             raise ValueError("OneOf needs at least one corruption to pick from, got none.")
+
+    def bound(self, reservoir: Callable[[], Reservoir]) -> "OneOf":
+        """The same choices, all bound."""
+        return OneOf([choice.bound(reservoir) for choice in self.choices])
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Draw from all of them, and keep one for each sample."""

@@ -49,13 +49,16 @@ class ReconstructionLoss(ABC):
                 f"Emphasis needs alpha, beta >= 0 and one of them > 0, got alpha={self.alpha}, beta={self.beta}."
             )
 
-    def __call__(self, output: Outputs, clean: Samples, mask: Mask | None = None) -> Float[Tensor, " batch"]:
+    def __call__(
+        self, output: Outputs, clean: Samples, mask: Mask | None = None, observed: Mask | None = None
+    ) -> Float[Tensor, " batch"]:
         """The loss of each sample.
 
         Args:
             output: Raw output of a network.
             clean: The target.
             mask: True where an element was corrupted; needed only when alpha and beta differ.
+            observed: False where the target is missing: such elements cost nothing. None if all are there.
 
         Raises:
             ValueError: If alpha and beta differ and there is no mask.
@@ -68,6 +71,8 @@ class ReconstructionLoss(ABC):
             loss = loss * torch.where(mask, self.alpha, self.beta)
         elif self.alpha != 1.0:
             loss = loss * self.alpha
+        if observed is not None:
+            loss = loss * observed
         return loss.flatten(1).sum(1)
 
     @abstractmethod

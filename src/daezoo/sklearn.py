@@ -1,6 +1,7 @@
 """Pretrained encoders as scikit-learn transformers."""
 
 from math import prod
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -10,15 +11,19 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from daezoo import tabular
+from daezoo.checkpoint import load_model
 from daezoo.hardware import exact_float32
+from daezoo.imputing import columns_of
 from daezoo.models import DenoisingAutoencoder
-from daezoo.zoo.loading import load
+from daezoo.zoo.loading import open_target
 
 
 class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """The codes of a pretrained denoising autoencoder, h = f(x), as features for a Pipeline.
 
-    Nothing is trained: `fit` loads the model and checks that it fits the samples.
+    Nothing is trained: `fit` loads the model and checks that it fits the samples. A model of a table takes tables
+    in their own units: pandas or polars frames with its columns, or arrays with these in order; NaN is missing.
 
     Args:
         name: As for `daezoo.load`: a zoo name, a run folder or a checkpoint.
@@ -28,6 +33,7 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     Attributes:
         model_: The model, in eval mode.
+        columns_: What it knows of a table's columns; None if it was not trained on a table.
         n_features_in_: Values of a sample.
 
     Raises:
@@ -55,13 +61,15 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Load the model.
 
         Args:
-            X: Samples in [0, 1], (N, *shape), or flattened, (N, D).
+            X: Samples in [0, 1], (N, *shape), or flattened, (N, D); or the rows of a table.
             y: Ignored.
         """
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}.")
-        flat = validate_data(self, _flattened(X), dtype=np.float32)
-        model = self._load(flat.shape[1])
+        path, checkpoint = self._open()
+        self.columns_ = columns_of(path, checkpoint)
+        flat = self._validated(X, reset=True)
+        model = self._load(path, checkpoint, flat.shape[1])
         if prod(model.shape) != flat.shape[1]:
             raise ValueError(
                 f"{self.name} takes samples of shape {model.shape}, {prod(model.shape)} values each; X has "
@@ -79,7 +87,7 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """The codes of samples as in `fit`, (N, code)."""
         check_is_fitted(self)
-        flat = validate_data(self, _flattened(X), dtype=np.float32, reset=False)
+        flat = self._validated(X, reset=False)
         parts = np.split(flat, range(self.batch_size, len(flat), self.batch_size))
         codes = [self.model_.encode(self._samples(part, self.model_)).float().cpu() for part in parts]
         return torch.cat(codes).numpy()
@@ -89,8 +97,26 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
-    def _load(self, width: int) -> DenoisingAutoencoder:
-        return load(self.name, self.device, self.source)
+    def _open(self) -> tuple[Path, dict[str, Any]]:
+        return open_target(self.name, self.source)
+
+    def _load(self, path: Path, checkpoint: dict[str, Any], width: int) -> DenoisingAutoencoder:
+        return load_model(path, checkpoint).to(self.device)
+
+    def _validated(self, X: Any, reset: bool) -> NDArray[np.float32]:
+        if self.columns_ is None:
+            flat: NDArray[np.float32] = validate_data(self, _flattened(X), dtype=np.float32, reset=reset)
+            return flat
+        frame = X.to_pandas() if hasattr(X, "to_pandas") else X
+        if not hasattr(frame, "columns"):
+            names = [column.name for column in self.columns_]
+            if np.shape(frame)[1:] != (len(names),):
+                raise ValueError(
+                    f"{self.name} takes tables of {len(names)} columns; X has the shape {np.shape(frame)}."
+                )
+            frame = tabular.pandas().DataFrame(np.asarray(frame), columns=names)
+        validate_data(self, frame, skip_check_array=True, reset=reset)
+        return tabular.encode(self.columns_, frame)[0].numpy()
 
     @staticmethod
     def _samples(flat: NDArray[np.float32], model: DenoisingAutoencoder) -> torch.Tensor:

@@ -53,7 +53,7 @@ def test_another_corruption_is_that_of_the_clean_pictures(folders):
 def test_both_are_augmented_alike_in_training(folders, tmp_path, monkeypatch):
     seen = []
     corrupt = PairsData._corrupt
-    monkeypatch.setattr(PairsData, "_corrupt", staticmethod(lambda *args: seen.append(corrupt(*args)) or seen[-1]))
+    monkeypatch.setattr(PairsData, "_corrupt", lambda *args: seen.append(corrupt(*args)) or seen[-1])
     configs = [
         part for name in ("trainer", "data/pairs", "model/residual") for part in ("--config", f"configs/{name}.yaml")
     ]

@@ -71,7 +71,7 @@ def test_samples_equal_the_written_arrays_row_by_row(tmp_path, shape, expected, 
     data = loaded(tmp_path)
     assert data.shape == expected
     for name, array in {"train": train[:30], "valid": train[30:], "test": test}.items():
-        clean, label, index, _ = whole(data.splits[name])
+        clean, label, index, *_ = whole(data.splits[name])
         assert clean.dtype == (torch.uint8 if dtype == "uint8" else torch.float32)
         assert list(clean.shape) == [len(array), *expected]
         channels_last = clean.movedim(1, -1) if len(shape) == 3 else clean
@@ -87,7 +87,7 @@ def test_samples_equal_the_written_arrays_row_by_row(tmp_path, shape, expected, 
 
 def test_any_rows_come_in_the_order_asked_for(root):
     rows = torch.tensor([29, 3, 3, 17, 0])
-    clean, label, index, _ = loaded(root).splits["train"].__getitems__(rows)
+    clean, label, index, *_ = loaded(root).splits["train"].__getitems__(rows)
     assert np.array_equal(clean[:, 0], images(TRAIN, 6, 5)[rows])
     assert label.tolist() == index.tolist() == rows.tolist()
 

@@ -196,6 +196,7 @@ def test_short_names_are_those_of_the_configurations():
         "photographs": "PhotographsData",
         "shapes": "ShapesData",
         "shards": "ShardsData",
+        "table": "TableData",
     }
 
 

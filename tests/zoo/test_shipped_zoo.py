@@ -37,6 +37,7 @@ def test_the_promised_models_are_there():
         "vanilla.mnist-mask25",
         "vanilla.mnist-gauss50",
         "vanilla.mnist-clean",
+        "vanilla.breast-cancer-swap",
         "stacked.digits-mask",
         "stacked.mnist-mask25",
         "stacked.fashion-mask25",

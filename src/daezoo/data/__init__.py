@@ -1,4 +1,4 @@
-"""The data modules: every one yields clean samples in [0, 1] and corrupts them on the device."""
+"""The data modules: every one yields clean samples, in [0, 1] but for tables, and corrupts them on the device."""
 
 from daezoo.data.arrays import ArraysData
 from daezoo.data.base import DenoisingDataModule
@@ -11,6 +11,7 @@ from daezoo.data.pairs import PairsData
 from daezoo.data.patches import PatchesData
 from daezoo.data.shapes import ShapesData
 from daezoo.data.shards import ShardsData
+from daezoo.data.table import TableData
 
 __all__ = [
     "ArraysData",
@@ -26,4 +27,5 @@ __all__ = [
     "PhotographsData",
     "ShapesData",
     "ShardsData",
+    "TableData",
 ]

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from daezoo.augmentation import Augmentation
 from daezoo.batch import Batch, Noise, Sample
-from daezoo.corruption import Corruption, Masking, Recorded
-from daezoo.data.splits import Split, digest, of_classes, to_unit
+from daezoo.corruption import Corruption, Masking, Recorded, Reservoir
+from daezoo.data.splits import Split, digest, of_classes, rows_at_once, spread, to_unit
 from daezoo.data.whitening import whiten
 from daezoo.hyperparameters import PlainHyperparameters
 from daezoo.randomness import SampleNoise, StepNoise, generator
@@ -114,6 +114,9 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
     CACHED_GIB: ClassVar[float] = 1.0
     """Noisy validation batches of up to so many GiB are drawn once per fit, more in every validation."""
 
+    RESERVOIR: ClassVar[int] = 4096
+    """Training samples that `SwapNoise` takes values from, at the most."""
+
     def __init__(
         self,
         corruption: Corruption | None = None,
@@ -146,10 +149,11 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         self.splits: dict[str, Split] = {}
         self.fingerprint: str | None = None
         self._validation_cache: dict[tuple[int, int], Batch] = {}
+        self._reservoir: Reservoir | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the samples, which every process loads, or maps, by itself."""
-        return self.__dict__ | {"splits": {}, "_validation_cache": {}}
+        return self.__dict__ | {"splits": {}, "_validation_cache": {}, "_reservoir": None}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data."""
@@ -292,14 +296,28 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
             done.append(counter / (trainer.max_epochs * trainer.num_training_batches))
         return min(1.0, max(done))
 
-    @staticmethod
-    def _corrupt(batch: Sample, images: Tensor, corruption: Corruption, noise: Noise) -> Batch:
+    @property
+    def groups(self) -> Tensor | None:
+        """Which column of a table each element of a sample belongs to, (D,); None if each is a column of its own."""
+        return None
+
+    def reservoir(self) -> Reservoir:
+        """Training samples whose values `SwapNoise` takes: up to RESERVOIR of them, evenly spread."""
+        if self._reservoir is None:
+            train = self.splits["train"]
+            sample = train.__getitems__(spread(len(train), rows_at_once(train[0].clean.numel(), self.RESERVOIR)))
+            self._reservoir = Reservoir.of(to_unit(sample.clean), sample.observed, self.groups)
+        return self._reservoir
+
+    def _corrupt(self, batch: Sample, images: Tensor, corruption: Corruption, noise: Noise) -> Batch:
         clean, *recorded = images.chunk(1 if batch.noisy is None else 2, 1)
         if recorded and isinstance(corruption, Recorded):
             noisy, level, mask = corruption.between(clean, *recorded)
         else:
-            noisy, level, mask = noise(corruption, clean, "input")
-        return Batch(noisy, clean, level, mask, batch.label, batch.index, noise)
+            noisy, level, mask = noise(corruption.bound(self.reservoir), clean, "input")
+        if batch.observed is not None:  # what is missing stays so
+            noisy, mask = torch.where(batch.observed, noisy, clean), mask & batch.observed
+        return Batch(noisy, clean, level, mask, batch.label, batch.index, noise, batch.observed)
 
     def evaluation_batch(self, batch: Sample, split: str, corruption: Corruption | None = None) -> Batch:
         """A batch with the noise that evaluation always gives its samples.

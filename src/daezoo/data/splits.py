@@ -61,8 +61,8 @@ class Split(Dataset[Sample], ABC):
 
     def __getitem__(self, row: int) -> Sample:
         """One sample, without the batch dimension."""
-        clean, label, index, noisy = self.__getitems__(torch.tensor([row]))
-        return Sample(clean[0], label[0], index[0], None if noisy is None else noisy[0])
+        sample = self.__getitems__(torch.tensor([row]))
+        return Sample._make(None if part is None else part[0] for part in sample)
 
 
 class InMemory(Split):
@@ -156,8 +156,11 @@ def of_classes(splits: dict[str, Split], classes: Sequence[int]) -> dict[str, Sp
     known = set(labels["train"].tolist())
     if not classes or not known.issuperset(classes):
         raise ValueError(f"classes must be some of {sorted(known)}, got {list(classes)}.")
-    rows = {name: split.rows[torch.isin(labels[name], torch.tensor(classes))] for name, split in kept.items()}
-    return splits | {name: InMemory(split.clean, split.label, rows[name]) for name, split in kept.items()}
+    found: dict[str, Split] = {}
+    for name, split in kept.items():
+        found[name] = chosen = copy(split)
+        chosen.rows = split.rows[torch.isin(labels[name], torch.tensor(classes))]
+    return splits | found
 
 
 def check_room(samples: int, *shape: int) -> None:

@@ -4,15 +4,14 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from daezoo.batch import Batch
 from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 
 PROTOCOL = (
-    "mse: mean over samples and elements, data in [0, 1]; psnr: dB, data range 1, mean over samples; "
-    "reconstructions neither clipped nor quantised"
+    "mse: mean over samples and observed elements, data in [0, 1], tables as they are encoded; psnr: dB, data range 1, "
+    "mean over samples; reconstructions neither clipped nor quantised"
 )
 
 
@@ -34,15 +33,10 @@ def evaluate(model: DenoisingAutoencoder, batches: Iterable[Batch], train_mean: 
     model.eval()
     columns: list[Tensor] = []
     for batch in batches:
-        clean, noisy = batch.clean.to(model.device), batch.noisy.to(model.device)
-        guesses = model.denoise(noisy, batch.level.to(model.device)), noisy, train_mean.to(model.device)
-        errors = [(guess - clean).square().flatten(1).mean(1) for guess in guesses]
-        columns.append(torch.stack([*errors, *(_psnr(guess, clean) for guess in guesses[:2])]).double())
+        batch = Batch._make(part.to(model.device) if isinstance(part, Tensor) else part for part in batch)
+        guesses = model.denoise(batch.noisy, batch.level), batch.noisy, train_mean.to(model.device)
+        errors = [batch.squared_error(guess).flatten(1).mean(1) for guess in guesses]
+        columns.append(torch.stack([*errors, *(-10 * error.log10() for error in errors[:2])]).double())
     model.train(training)
     names = ("mse", "mse_noisy_input", "mse_train_mean", "psnr", "psnr_noisy_input")
     return dict(zip(names, torch.cat(columns, 1).mean(1).tolist(), strict=True))
-
-
-def _psnr(guess: Tensor, clean: Tensor) -> Tensor:
-    dims = tuple(range(1, clean.ndim))
-    return peak_signal_noise_ratio(guess, clean, data_range=1.0, reduction="none", dim=dims).view(-1)

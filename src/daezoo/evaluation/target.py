@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 import daezoo.data
 from daezoo.checkpoint import load_model, rebuild
 from daezoo.data.base import DenoisingDataModule
+from daezoo.data.table import TableData
 from daezoo.models import DenoisingAutoencoder
 from daezoo.parser import Parser
 from daezoo.zoo import loading
@@ -112,11 +113,14 @@ def open_target(options: Namespace) -> Target:
     path, checkpoint = loading.open_target(options.target, options.source)
     model = on_device(load_model(path, checkpoint), options.device)
     data = options.data or own_data(path, checkpoint, options.root)
-    if options.data and data.hparams["corruption"] is None and "datamodule_hyper_parameters" in checkpoint:
-        own = own_data(path, checkpoint, None)  # other data, the same noise
-        data.corruption = own.corruption
-        if data.hparams["evaluation_corruption"] is None:
-            data.evaluation_corruption = own.evaluation_corruption
+    if options.data and "datamodule_hyper_parameters" in checkpoint:
+        own = own_data(path, checkpoint, None)
+        if data.hparams["corruption"] is None:  # other data, the same noise
+            data.corruption = own.corruption
+            if data.hparams["evaluation_corruption"] is None:
+                data.evaluation_corruption = own.evaluation_corruption
+        if isinstance(data, TableData) and isinstance(own, TableData) and data.hparams["columns"] is None:
+            data.know(own.columns)
     check_whitening(options.target, checkpoint, data)
     if options.batch_size is not None:
         if options.batch_size < 1:

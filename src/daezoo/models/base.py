@@ -210,7 +210,7 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
 
     def terms(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Reconstruction loss of an output, and the penalties."""
-        terms = {"reconstruction": self.loss(output, batch.clean, batch.mask).mean()}
+        terms = {"reconstruction": self.loss(output, batch.clean, batch.mask, batch.observed).mean()}
         return terms | {penalty.name: penalty(self, batch) for penalty in self.penalties}
 
     def compile_networks(self, mode: str) -> None:
@@ -296,11 +296,11 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log test/mse beside test/mse_noisy_input, that of leaving the input as it is."""
-        terms = {"mse_noisy_input": (batch.noisy - batch.clean).square().mean()}
+        terms = {"mse_noisy_input": batch.squared_error(batch.noisy).mean()}
         self._log_evaluation("test", terms, self(batch.noisy, batch.level), batch)
 
     def _log_evaluation(self, stage: str, terms: dict[str, Tensor], output: Tensor, batch: Batch) -> None:
-        terms["mse"] = (self.loss.link(output.float()) - batch.clean).square().mean()
+        terms["mse"] = batch.squared_error(self.loss.link(output.float())).mean()
         logged = {f"{stage}/{name}": value for name, value in terms.items()}
         self.log_dict(logged, batch_size=weight(len(batch.clean), self.trainer), sync_dist=True)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import NoReturn
 
 import lightning as L
 import torch
@@ -16,6 +17,11 @@ from daezoo.losses import CrossEntropy, Penalty, ReconstructionLoss, SquaredErro
 from daezoo.models.base import DenoisingAutoencoder, identity
 from daezoo.networks.mlp import Activation, MLPAutoencoder
 from daezoo.optim import Optimizer
+
+
+def no_reservoir() -> NoReturn:
+    """Raise ValueError: codes are those of one batch."""
+    raise ValueError("Codes cannot be corrupted by SwapNoise, which takes values of other samples of the data.")
 
 
 class StackedDAE(DenoisingAutoencoder):
@@ -42,7 +48,7 @@ class StackedDAE(DenoisingAutoencoder):
         optimizer: What trains it; AdamW if None.
 
     Raises:
-        ValueError: If epochs or the number of code corruptions do not fit.
+        ValueError: If epochs or code corruptions do not fit.
     """
 
     def __init__(
@@ -78,6 +84,8 @@ class StackedDAE(DenoisingAutoencoder):
                 f"StackedDAE with {len(hidden)} layers needs {len(hidden) - 1} code corruptions, one for each "
                 f"layer above the first, got {len(self.code_corruption)}."
             )
+        for corruption in self.code_corruption:
+            corruption.bound(no_reservoir)
 
     def bottom(self, layers: int) -> "StackedDAE":
         """A stack of the first layers of this one, with the same weights.
@@ -167,7 +175,8 @@ class StackedDAE(DenoisingAutoencoder):
         """Terms of one layer, trained on the clean codes below it; only its own parameters get gradients."""
         layer = self.network.layers[index]
         if index == 0:
-            flat = batch._replace(**{k: getattr(batch, k).flatten(1) for k in ("noisy", "clean", "mask")})
+            parts = ("noisy", "clean", "mask", *(() if batch.observed is None else ("observed",)))
+            flat = batch._replace(**{k: getattr(batch, k).flatten(1) for k in parts})
             loss: ReconstructionLoss = self.loss
         else:
             with torch.no_grad():
@@ -176,10 +185,10 @@ class StackedDAE(DenoisingAutoencoder):
                     codes = below.encode(codes)
                 codes = codes.float()
             corrupted = batch.noise(self.code_corruption[index - 1], codes, f"layer{index}")
-            flat = batch._replace(clean=codes, **corrupted._asdict())
+            flat = batch._replace(clean=codes, observed=None, **corrupted._asdict())
             loss = self.code_loss
         output = layer(flat.noisy)
-        terms = {"reconstruction": loss(output, flat.clean, flat.mask).mean()}
+        terms = {"reconstruction": loss(output, flat.clean, flat.mask, flat.observed).mean()}
         return terms | {penalty.name: penalty(layer, flat) for penalty in self.penalties}
 
     @property

@@ -60,7 +60,8 @@ STUDIES = {
 }
 
 OWN = {
-    name: f"daezoo.studies.{name}" for name in ("anomaly", "vincent2010", "patches", "restoration", "family", "matrix")
+    name: f"daezoo.studies.{name}"
+    for name in ("anomaly", "vincent2010", "patches", "restoration", "family", "matrix", "imputation")
 }
 """Studies with options of their own, and the modules whose `run` runs them."""
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 from matplotlib.figure import Figure
 
@@ -55,6 +55,15 @@ near 0 for round blobs and for noise; beside it that of the same layer before tr
 under the training noise.
 
 ![Filters of one layer under six kinds of noise](images/patches.png)
+"""
+
+IMPUTATION = """## Empty cells of a table
+
+`daezoo reproduce imputation`: breast_cancer of scikit-learn, 569 rows of 30 numbers, of which a fifth is emptied,
+completely at random. Root mean square error of what is filled in, over the standard deviation of its column, of the
+empty cells of 114 test rows; mean ± standard deviation over seeds, of cells, splits and training alike. The denoiser
+learns from 398 rows, which are as full of holes; the imputers of scikit-learn have 57 more, which are its validation
+split. Seconds are of fitting and filling, on a CPU.
 """
 
 
@@ -141,6 +150,17 @@ def patches(rows: Rows) -> str:
     return PATCHES.format(**rows[0]) + "\n" + table(head, lines)
 
 
+def imputation(rows: Rows) -> str:
+    """Section of the study `imputation`."""
+    lines = []
+    for (method,), one in grouped(rows, "method").items():
+        errors = [float(row["rmse"]) for row in one]
+        deviation = f" ± {stdev(errors):.3f}" if len(errors) > 1 else ""
+        seconds = mean(float(row["seconds"]) for row in one)
+        lines.append([method, f"{mean(errors):.3f}{deviation}", f"{seconds:.1f}", str(len(one))])
+    return IMPUTATION + "\n" + table(["method", "error", "seconds", "seeds"], lines)
+
+
 SECTIONS = {
     "features": features,
     "finetuning": finetuning,
@@ -150,6 +170,7 @@ SECTIONS = {
     "restoration": restoration.section,
     "anomaly": anomaly_tables.section,
     "family": family_tables.section,
+    "imputation": imputation,
 }
 
 

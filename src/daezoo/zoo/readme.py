@@ -52,9 +52,9 @@ tables around say of these models is of the fine-tuned encoder.
 RESTORATION = """
 ## Reconstruction
 
-Protocol `reconstruction-v1`: test samples under the noise named, mean over samples, data in [0, 1], nothing clipped or
-quantised. Beside it leaving the noisy input as it is, and predicting the mean training sample. For folders of pictures,
-such as `bsd400`, samples are crops of the held-out tenth of the pictures.
+Protocol `reconstruction-v1`: test samples under the noise named, mean over samples, data in [0, 1] (tables
+standardised), nothing clipped or quantised. Beside it leaving the noisy input as it is, and predicting the mean
+training sample. For folders of pictures, such as `bsd400`, samples are crops of the held-out tenth of the pictures.
 
 """
 LICENCES = """
