@@ -163,6 +163,10 @@ BAD: dict[str, tuple[Callable[[], list[str]], list[str]]] = {
         fit("vanilla", "digits", lambda: yaml("mine.yaml", "model: " + "[" * 5000)),
         ["mine.yaml", "100 deep"],
     ),
+    "config that names others": (
+        fit("vanilla", "digits", lambda: yaml("mine.yaml", "config: other.yaml\n")),
+        ["mine.yaml", "`config`", "a --config of its own"],
+    ),
     "config that is a list": (
         fit("vanilla", "digits", lambda: yaml("mine.yaml", "- model\n")),
         ["mine.yaml", "keys and values", "list"],

@@ -26,7 +26,8 @@ class Parser(LightningArgumentParser):
 
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
         """As the base, of a text that `configuration` reads."""
-        configuration(content)
+        if "config" in configuration(content):
+            raise ValueError("A configuration file cannot name others by `config`: give each by a --config of its own.")
         return super().parse_string(content, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

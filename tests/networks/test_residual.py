@@ -209,7 +209,7 @@ def test_hidden_layers_start_at_the_scale_that_keeps_the_signals_size_through_re
 
 @pytest.mark.parametrize("numbers", [(4, 1), (0, 3)])
 def test_a_stack_without_hidden_layer_or_width_is_an_error(numbers):
-    with pytest.raises(ValueError, match="needs depth >= 2 and width >= 1, got depth="):
+    with pytest.raises(ValueError, match="needs a depth of 2 to 1000 and width >= 1, got depth="):
         ConvStack(1, "none", *numbers)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 MEMORY = 4 * 2**30
 """Bytes that the process may have."""
-SECONDS = 60
-"""Of CPU that a command may take; ten times as much on the clock, which a busy machine lets run."""
+SECONDS = 200
+"""Of CPU that a command may take; five times as much on the clock, which a busy machine lets run."""
 
 
 def serve() -> None:
@@ -65,7 +65,7 @@ class Warm:
         """
         assert self.process.stdin and self.process.stdout
         print(json.dumps([str(folder), args]), file=self.process.stdin, flush=True)
-        said = select.select([self.process.stdout], [], [], 10 * SECONDS)[0] and self.process.stdout.readline()
+        said = select.select([self.process.stdout], [], [], 5 * SECONDS)[0] and self.process.stdout.readline()
         streams = [folder / name for name in ("stdout", "stderr")]
         output, errors = (file.read_text(errors="replace") if file.exists() else "" for file in streams)
         assert said, f"it took over {SECONDS} s, or its process died: {self.process.poll()} {args}\n{output}\n{errors}"

@@ -320,7 +320,7 @@ def test_retraining_a_classifier_runs_both_commands(tuned, zoo, daezoo_command, 
         ("config.yaml", "# daezoo finetune x\n{", "is no fine-tuning that can be read"),
         ("config.yaml", "# daezoo finetune x\ntarget: some.zoo-name\ndata: {}\n", "did not start from a finished run"),
         ("summary.json", "{", "is no fine-tuning that can be read"),
-        ("summary.json", "[]", "is no finished fine-tuning"),
+        ("summary.json", "[]", "is no summary of a run"),
         ("summary.json", '{"pretrained": {}}', "an older daezoo did it"),
     ],
 )
