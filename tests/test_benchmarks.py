@@ -45,6 +45,7 @@ def test_every_column_of_a_row_is_measured_and_written(tiny, monkeypatch, capsys
     assert all(name in shown for name in (*TINY, "corruption", "Masking", str(tiny)))
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_is_an_error_with_what_it_printed(tiny, monkeypatch):
     broken = Row("vanilla", (1, 8, 8), 16, 4, 2, (("hidden", []),), ("ours",))
     with pytest.raises(

@@ -35,7 +35,9 @@ def test_a_logger_beside_metrics_csv_gets_metrics_and_pictures(daezoo_command, w
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
-    arguments = fit_arguments("vanilla", "digits", "--trainer.max_epochs", "1", "--logger", logger)
+    arguments = fit_arguments(
+        "vanilla", "digits", "--trainer.max_epochs", "1", "--logger", logger, "--pictures", "true"
+    )
     status, _, err = daezoo_command(*arguments)
     assert status == 0, err
     run = workplace / "runs" / "vanilla-digits" / "1"

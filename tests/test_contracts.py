@@ -16,6 +16,7 @@ from daezoo.cli import main
 from daezoo.models import DenoisingAutoencoder
 from daezoo.randomness import StepNoise
 
+ALL_DATA = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
 OFFLINE_DATA = ("digits", "images", "shapes")
 # a stacked model's epochs follow from its phases
 SHORT = {"stacked": ("--model.epochs_per_layer", "1", "--model.end_to_end_epochs", "1")}
@@ -41,15 +42,21 @@ def trainer(folder: Path, **options: object) -> L.Trainer:
     ],
 )
 def test_every_pair_of_configurations_runs_through_the_command_line(daezoo_command, workplace, model, data):
-    small = ("--data.train", "256", "--data.valid", "64", "--data.test", "64") if data == "shapes" else ()
+    sizes = ("--data.train", "256", "--data.valid", "64", "--data.test", "64")
+    small = (*sizes, "--data.kind", "rectangles") if data == "shapes" else ()
     status, _, err = daezoo_command(*fit_arguments(model, data, *small, "--trainer.fast_dev_run", "true"))
     assert status == 0, err
     assert not (workplace / "runs").exists()
 
 
-@pytest.mark.parametrize("data", sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml")))
-def test_every_pair_of_configurations_parses(daezoo_command, data):
-    for model in ALL_MODELS:
+@pytest.mark.parametrize(
+    ("data", "models"),
+    [("digits", ALL_MODELS)]
+    + [(data, MODELS[-1:]) for data in ALL_DATA if data != "digits"]
+    + [pytest.param(data, ALL_MODELS, marks=pytest.mark.slow) for data in ALL_DATA if data != "digits"],
+)
+def test_every_pair_of_configurations_parses(daezoo_command, data, models):
+    for model in models:
         status, out, err = daezoo_command(*fit_arguments(model, data, "--data.batch_size", "7", "--print_config"))
         assert status == 0, err
         config = yaml.safe_load(out)
@@ -130,9 +137,10 @@ class Killed(Exception):
 
 
 def resume_arguments(model: str) -> list[str]:
-    """39 batches an epoch, a checkpoint every 10 and at an epoch's end."""
+    """9 batches an epoch, a checkpoint every 4 and at an epoch's end."""
     short = SHORT.get(model, ("--trainer.max_epochs", "2"))
-    return fit_arguments(model, "digits", *short, "--checkpoint_every_n_steps", "10", "--name", "run")
+    few = ("--trainer.limit_train_batches", "9", "--trainer.limit_val_batches", "2", "--trainer.log_every_n_steps", "2")
+    return fit_arguments(model, "digits", *short, *few, "--checkpoint_every_n_steps", "4", "--name", "run")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +154,7 @@ def whole_runs(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(
-    "step", [pytest.param(5, marks=pytest.mark.slow), pytest.param(39, marks=pytest.mark.slow), 58]
+    "step", [pytest.param(2, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow), 15]
 )  # before any checkpoint, at an epoch's end, within the second
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     daezoo_command, workplace, monkeypatch, whole_runs, model, step

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from conftest import fit_arguments
 from daezoo.classifiers import load_classifier
+from daezoo.cli import main
 from daezoo.data import DigitsData
 from daezoo.evaluation.features import numbered_classes
 from daezoo.finetuning import few_labels
@@ -17,13 +19,20 @@ TINY = ("--model.hidden", "[32]", "--trainer.max_epochs", "1", "--name", "it")
 RUN = "runs/vanilla-digits/it"
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder of a tiny run."""
+    folder = tmp_path_factory.mktemp("pretrained") / "runs"
+    assert main(fit_arguments("vanilla", "digits", *TINY, "--runs", str(folder))) == 0
+    return folder
+
+
 @pytest.fixture
-def tuned(daezoo_command):
+def tuned(daezoo_command, workplace, runs):
     """Fine-tune a tiny run; status, stdout, stderr."""
+    shutil.copytree(runs, workplace / "runs")
 
     def run(*args: str) -> tuple[int, str, str]:
-        status, _, err = daezoo_command(*fit_arguments("vanilla", "digits", *TINY))
-        assert status == 0, err
         return daezoo_command("finetune", RUN, "--max_epochs", "3", "--batch_size", "32", *args)
 
     return run
@@ -63,10 +72,9 @@ def test_the_table_names_protocol_interval_and_baseline(tuned):
     assert "95 % interval" in out
 
 
-def test_the_run_it_starts_from_stays_as_it_is(daezoo_command, workplace):
-    assert daezoo_command(*fit_arguments("vanilla", "digits", *TINY))[0] == 0
+def test_the_run_it_starts_from_stays_as_it_is(tuned, workplace):
     before = {path: path.read_bytes() for path in (workplace / RUN).glob("**/*") if path.is_file()}
-    status, _, err = daezoo_command("finetune", RUN, "--max_epochs", "2", "--batch_size", "32", "--scratch", "false")
+    status, _, err = tuned("--scratch", "false")
     assert status == 0, err
     assert before == {path: path.read_bytes() for path in (workplace / RUN).glob("**/*") if path.is_file()}
     assert not (workplace / "runs/finetune-vanilla-digits/1/scratch").exists()
@@ -128,11 +136,10 @@ def test_errors_of_use_come_before_anything_trains(tuned, workplace, options, sa
     assert not list(workplace.glob("runs/finetune-*/*"))
 
 
-def test_unlabelled_data_is_refused(daezoo_command, workplace):
+def test_unlabelled_data_is_refused(tuned, workplace):
     images = np.random.default_rng(0).random((60, 8, 8)).astype(np.float32)
     np.savez(workplace / "bare.npz", train_images=images, test_images=images)
-    assert daezoo_command(*fit_arguments("vanilla", "digits", *TINY))[0] == 0
-    status, _, err = daezoo_command("finetune", RUN, "--data", "arrays", "--data.path", "bare.npz")
+    status, _, err = tuned("--data", "arrays", "--data.path", "bare.npz")
     assert status == 2
     assert "label" in err
     assert not (workplace / "runs/finetune-vanilla-arrays").exists()

@@ -66,6 +66,7 @@ def test_each_cell_is_run_once_and_a_killed_one_goes_on(daezoo_command, workplac
     assert [{name: value for name, value in one.items() if name != "seconds"} for one in rows_of(TABLE)] == numbers
 
 
+@pytest.mark.slow
 def test_the_mlp_is_the_same_network_from_its_initial_weights(daezoo_command, workplace):
     status, _, err = daezoo_command(*SMOKE, "--problems", "rect", "--methods", "sae,mlp", "--recipe", "classic")
     assert status == 0, err
@@ -79,6 +80,7 @@ def test_the_mlp_is_the_same_network_from_its_initial_weights(daezoo_command, wo
     assert len(list(Path("runs/studies/stacked-shapes").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_machines_see_pixels_and_the_codes_of_every_layer(daezoo_command, workplace):
     args = (*SMOKE, "--problems", "convex", "--recipe", "classic", "--methods", "svm")
     status, _, err = daezoo_command(*args)
