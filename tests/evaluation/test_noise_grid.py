@@ -150,6 +150,7 @@ def test_the_probe_of_feature_maps_is_named_with_their_pooling(capsys):
     assert "logreg-v1-avg4x4, logreg-v1" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_runs_in_a_folder_make_one_tidy_table_and_heat_maps(daezoo_command, workplace, capsys):
     arguments = fit_arguments("vanilla", "digits", "--trainer.max_epochs", "1", "--model.hidden", "[16]", "--name", "a")
     arguments += ["--data.corruption", "Masking", "--data.corruption.ratio", "0.25"]
