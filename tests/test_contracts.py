@@ -195,6 +195,12 @@ def test_a_checkpoint_of_another_class_or_of_more_epochs_is_not_resumed(daezoo_c
     status, _, err = daezoo_command("fit", "--resume", "vanilla", "--trainer.max_epochs", "1")
     assert status == 2
     assert "last.ckpt has 2 epochs already, more than max_epochs 1" in err
+    contents = torch.load("vanilla/checkpoints/last.ckpt", weights_only=True)
+    contents["state_dict"]["network.layers.0.bias"] = torch.zeros(3)
+    torch.save(contents, "vanilla/checkpoints/last.ckpt")
+    status, _, err = daezoo_command("fit", "--resume", "vanilla", "--trainer.max_epochs", "3")
+    assert status == 2
+    assert "does not fit the model of vanilla/config.yaml, in network.layers.0.bias" in err
     shutil.copy("conv/checkpoints/last.ckpt", "vanilla/checkpoints/last.ckpt")
     status, _, err = daezoo_command("fit", "--resume", "vanilla", "--trainer.max_epochs", "3")
     assert status == 2

@@ -267,6 +267,16 @@ class DaezooCLI(LightningCLI):
         saved = str(checkpoint["hyper_parameters"].get("_class_path")).rpartition(".")[2]
         if saved != type(self.model).__name__:
             raise ValueError(f"{last} is of class {saved}, but this run trains a {type(self.model).__name__}.")
+        held, wanted = (
+            {name: tuple(value.shape) for name, value in state.items()}
+            for state in (checkpoint["state_dict"], self.model.state_dict())
+        )
+        strange = sorted(name for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
+        if strange:
+            raise ValueError(
+                f"{last} does not fit the model of {last.parent.parent / 'config.yaml'}, in {', '.join(strange)}: one "
+                "of them was changed or damaged."
+            )
         was = checkpoint.get(type(self.datamodule).__qualname__, {}).get("fingerprint")  # older ones have none
         if was not in (None, self.datamodule.fingerprint) and not self.options.force:
             raise ValueError(
