@@ -58,7 +58,7 @@ test: $(VENV)/.ready ## Run the quick tests, on all cores [ARGS="-k …"]
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.ready ## Run all tests, the slow ones too
-	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow" $(ARGS)
 
 torture: $(VENV)/.ready ## Kill trainings, fill disks, spoil data, again and again; render docs/reliability.md [ARGS="--only SIGKILL"]
 	OMP_NUM_THREADS=1 $(BIN)/python tests/torture $(ARGS)

@@ -34,6 +34,7 @@ class Cell:
         fit: Options of `daezoo fit` that make it so.
         layer: Which layer is probed: last, or a number from 1.
         finetune: Whether it is judged by fine-tuning instead.
+        tune: Options of `daezoo finetune`.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Cell:
     fit: Sequence[str] = ()
     layer: str = "last"
     finetune: bool = False
+    tune: Sequence[str] = ()
 
     @property
     def key(self) -> dict[str, str]:
@@ -94,12 +96,13 @@ class Cell:
         }
 
     def _tuned(self, run: Path, folder: Path) -> dict[str, Any]:
-        summary = tuned(run, folder, self.name, self.seed)
+        summary = tuned(run, folder, self.name, self.seed, self.tune)
+        found = {name: summary[name] for name in ("pretrained", "scratch") if name in summary}
         return {
             "protocol": summary["protocol"].partition(":")[0],
-            **{f"{name}_error": summary[name]["error"] for name in ("pretrained", "scratch")},
-            **{f"{name}_valid": 1 - summary[name]["valid_accuracy"] for name in ("pretrained", "scratch")},
-            "seconds": summary["pretrained"]["seconds"] + summary["scratch"]["seconds"],
+            **{f"{name}_error": one["error"] for name, one in found.items()},
+            **{f"{name}_valid": 1 - one["valid_accuracy"] for name, one in found.items()},
+            "seconds": sum(one["seconds"] for one in found.values()),
             "commit": summary["commit"],
         }
 

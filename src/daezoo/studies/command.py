@@ -50,9 +50,23 @@ def on_cifar(path: Path) -> Cell:
     return Cell("conv", "arrays", variant=f"CIFAR-10, whitened, {FINE.variant}", fit=fit)
 
 
+def one_layer(model: str, variant: str, *fit: str) -> Cell:
+    """1,000 logistic units on MNIST, fine-tuned on adversarial inputs, which need no noise beside them."""
+    tune = ("--scratch", "false", "--adversarial", "1", "--corruption", "Clean", "--dropout", "0.2")
+    tune += ("--lr", "4e-3", "--max_epochs", "30")
+    fit = (*fit, "--trainer.max_epochs", "20", "--pictures", "false")
+    return Cell(model, "mnist", variant=f"one layer, {variant}", fit=fit, finetune=True, tune=tune)
+
+
+LOGISTIC = ("--model.activation", "sigmoid", "--data.corruption")
 STUDIES = {
     "features": FEATURES,
-    "finetuning": (Cell("stacked", "mnist", finetune=True),),
+    "finetuning": (
+        Cell("stacked", "mnist", finetune=True),
+        one_layer("vanilla", "no noise", *LOGISTIC, "Clean"),
+        one_layer("vanilla", "Gaussian 0.5", *LOGISTIC, "Gaussian", "--data.corruption.sigma", "0.5"),
+        one_layer("contractive", "contractive"),
+    ),
     "corruptions": (
         noisy("Clean", None),
         *(noisy(kind, level) for kind, levels in LEVELS.items() for level in levels),

@@ -31,9 +31,11 @@ training and validation, 9,980 for test). Raw pixels of whitened data are whiten
 """
 TUNED = """## Fine-tuning
 
-`daezoo reproduce finetuning`. Test error in % of `daezoo finetune` (protocol finetune-v1, its default settings), and of
-the same network trained the same way from its initial weights; mean ± standard deviation over seeds, of pretraining
-and fine-tuning alike.
+`daezoo reproduce finetuning`. Test error in % of `daezoo finetune` (protocol finetune-v1), and of the same network
+trained the same way from its initial weights; mean ± standard deviation over seeds, of pretraining and fine-tuning
+alike. The stack by default settings; one layer of 1,000 logistic units on adversarial inputs of clean ones, 30 epochs.
+Published for such a layer (Rifai et al., 2011; plain gradient descent): 1.78 without noise, 1.18 with Gaussian noise,
+1.14 contractive, of which the last two differ by four test images.
 """
 CORRUPTIONS = """## Which corruption makes the best features
 
@@ -81,10 +83,10 @@ def features(rows: Rows) -> str:
 
 def finetuning(rows: Rows) -> str:
     """Section of the study `finetuning`."""
-    lines = [
-        [data, model, spread(one, "pretrained_error"), spread(one, "scratch_error"), str(len(one))]
-        for (data, model), one in grouped(rows, "data", "model").items()
-    ]
+    lines = []
+    for (data, model, variant), one in grouped(rows, "data", "model", "variant").items():
+        errors = [spread(one, f"{name}_error") if one[0][f"{name}_error"] else "" for name in ("pretrained", "scratch")]
+        lines.append([data, f"{model} ({variant})" if variant else model, *errors, str(len(one))])
     return TUNED + "\n" + table(["data", "model", "pretrained", "not pretrained", "seeds"], lines)
 
 
