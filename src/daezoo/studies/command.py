@@ -52,10 +52,9 @@ def on_cifar(path: Path) -> Cell:
 
 def one_layer(model: str, variant: str, *fit: str) -> Cell:
     """1,000 logistic units on MNIST, fine-tuned on adversarial inputs, which need no noise beside them."""
-    tune = ("--scratch", "false", "--adversarial", "1", "--corruption", "Clean", "--dropout", "0.2")
-    tune += ("--lr", "4e-3", "--max_epochs", "30")
-    fit = (*fit, "--trainer.max_epochs", "20", "--pictures", "false")
-    return Cell(model, "mnist", variant=f"one layer, {variant}", fit=fit, finetune=True, tune=tune)
+    tune = "--scratch false --adversarial 1 --corruption Clean --dropout 0.2 --lr 4e-3 --max_epochs 30"
+    short = (*fit, "--trainer.max_epochs", "20", "--pictures", "false")
+    return Cell(model, "mnist", variant=f"one layer, {variant}", fit=short, finetune=True, tune=tune.split())
 
 
 LOGISTIC = ("--model.activation", "sigmoid", "--data.corruption")
