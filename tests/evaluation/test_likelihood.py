@@ -4,6 +4,7 @@ from math import log
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import binary_cross_entropy
 
 from conftest import fit_arguments, whole
 from daezoo.data import DigitsData, MNISTData, MNISTVariationsData
@@ -11,6 +12,7 @@ from daezoo.evaluation.likelihood import estimate
 from daezoo.likelihoods import FixedGaussian
 from daezoo.losses import CrossEntropy
 from daezoo.models import VanillaDAE, VariationalDAE
+from daezoo.zoo.measure import again, measure, opened
 from small_sets import dots, mnist_of
 
 
@@ -93,3 +95,22 @@ def test_the_command_prints_nats_and_bits_and_its_protocol(daezoo_command, workp
         assert status == 2 and message in err
     status, _, err = daezoo_command("evaluate", "runs/variational-mnist/run", "--likelihood", "0")
     assert status == 2 and "one code of each sample or more, got 0" in err
+
+
+def test_a_zoo_entry_of_binary_images_says_the_likelihood_and_it_is_measured_again(daezoo_command, workplace, root):
+    small = ("--data.root", root, "--data.valid", "10", "--data.batch_size", "10", "--data.binarise", "stochastic")
+    smaller = ("--model.hidden", "[8]", "--trainer.max_epochs", "1", "--name", "run")
+    status, _, err = daezoo_command(*fit_arguments("variational", "mnist", *small, *smaller))
+    assert status == 0, err
+    target = opened("runs/variational-mnist/run")
+    (metric,) = (one for one in measure(target) if one.name == "nll")
+    assert metric.protocol == "iw-nll-v1-k100"
+    assert metric.value == estimate(target.model, target.data, 100)["nll"]
+    chance = target.data.splits["train"].mean().clamp(1e-3, 0.999)
+    images = whole(target.data.splits["test"]).clean / 255
+    expected = binary_cross_entropy(chance.expand_as(images), images, reduction="sum") / 20
+    assert metric.baselines["independent pixels"] == pytest.approx(expected.item(), rel=1e-5)
+    (found,) = again([metric], target)
+    assert found.holds and found.value == metric.value
+    (found,) = again([metric.model_copy(update={"protocol": "iw-nll-v1-k2"})], target)
+    assert found.value > metric.value

@@ -110,7 +110,7 @@ class Metric(_Part):
     Attributes:
         protocol: What was measured how.
         name: accuracy of a linear probe and error of the entry's classifier, in [0, 1]; mse in data units squared; psnr
-            in dB.
+            in dB; nll, the negative log-likelihood of a sample, in nats.
         value: Of these weights.
         tolerance: How far it may lie elsewhere; on the same hardware with as many threads it is equal.
         baselines: The same number of what has to be beaten.
@@ -121,7 +121,7 @@ class Metric(_Part):
     """
 
     protocol: str
-    name: Literal["accuracy", "error", "mse", "psnr"]
+    name: Literal["accuracy", "error", "mse", "psnr", "nll"]
     value: Finite
     tolerance: Finite = Field(gt=0)
     baselines: dict[str, Finite]
@@ -134,8 +134,8 @@ class Metric(_Part):
     def _means_something(self) -> "Metric":
         if self.tolerance > max(1e-9, LARGEST_TOLERANCE * abs(self.value)):
             raise ValueError(f"tolerance must be no more than a tenth of {self.value:g}, got {self.tolerance:g}")
-        if (self.corruption is None) != (self.name in ("accuracy", "error")):
-            raise ValueError("accuracy and error are of clean samples, mse and psnr are of noisy ones")
+        if (self.corruption is None) != (self.name in ("accuracy", "error", "nll")):
+            raise ValueError("accuracy, error and nll are of clean samples, mse and psnr are of noisy ones")
         return self
 
 

@@ -8,21 +8,27 @@ import torch
 from jsonargparse import Namespace
 
 from daezoo.checkpoint import rebuild
-from daezoo.corruption import Corruption
+from daezoo.corruption import Clean, Corruption
 from daezoo.data.base import SPLITS
 from daezoo.data.splits import to_unit
+from daezoo.evaluation import likelihood
 from daezoo.evaluation.features import extract, numbered_classes
 from daezoo.evaluation.probe import PROTOCOL, Part, Probe, judge, linear_probe, predicted, protocol_of
 from daezoo.evaluation.restoration import evaluate
 from daezoo.evaluation.target import Target, open_target
 from daezoo.hardware import describe
 from daezoo.hyperparameters import plain
+from daezoo.models import VariationalDAE
 from daezoo.zoo.entry import LARGEST_TOLERANCE, Built, Metric
 
 CLASSIFICATION = "finetune-v1"
 """As `daezoo finetune`: clean test samples in float32."""
 RECONSTRUCTION = "reconstruction-v1"
 """As `daezoo evaluate`: noise keyed by (split_seed, sample), mean over test samples, nothing clipped or quantised."""
+LIKELIHOOD, CODES = "iw-nll-v1", 100
+"""As `daezoo evaluate --likelihood`, with so many codes of a sample, which the protocol of a metric names."""
+NLL_TOLERANCE = 0.05
+"""In nats; codes are drawn from the samples' own noise, so that rounding alone is left."""
 ACCURACY_TOLERANCE, PSNR_TOLERANCE, MSE_TOLERANCE = 0.002, 0.05, 0.01
 """Absolute, but no less than two test samples; in dB; relative."""
 
@@ -61,7 +67,7 @@ def _reconstruction(target: Target, corruption: Corruption) -> dict[str, float]:
 def measure(target: Target, levels: Sequence[float] = (), known: dict[str, Probe] | None = None) -> list[Metric]:
     """All metrics of a model: reconstruction under the noise it was trained with, and, with labels, a linear probe.
 
-    A model with a classifier reconstructs nothing.
+    A model with a classifier reconstructs nothing. One of random codes has a likelihood of binary images.
 
     Args:
         target: The model and its data.
@@ -87,6 +93,8 @@ def measure(target: Target, levels: Sequence[float] = (), known: dict[str, Probe
         if isfinite(found["psnr"]):
             tolerance = _tolerance(found["psnr"], PSNR_TOLERANCE)
             metrics.append(Metric(name="psnr", value=found["psnr"], tolerance=tolerance, baselines=noisy, **shared))
+    if isinstance(target.model, VariationalDAE) and getattr(data, "binarise", None) is not None:
+        metrics.append(_likelihood(target, where))
     if _has_labels(target):
         result = judge(target, known=known)
         samples = result["samples"]["test"]
@@ -103,6 +111,23 @@ def measure(target: Target, levels: Sequence[float] = (), known: dict[str, Probe
             )
         )
     return metrics
+
+
+def _likelihood(target: Target, where: dict[str, Any]) -> Metric:
+    found = likelihood.estimate(target.model, target.data, CODES)
+    mean = target.data.splits["train"].mean().clamp(1e-3, 1 - 1e-3)
+    test = (batch.clean for batch in target.data.evaluation_batches("test", Clean()))
+    pixels = torch.cat([(x * mean.log() + (1 - x) * (1 - mean).log()).flatten(1).sum(1) for x in test])
+    return Metric(
+        protocol=f"{LIKELIHOOD}-k{CODES}",
+        name="nll",
+        value=found["nll"],
+        tolerance=_tolerance(found["nll"], NLL_TOLERANCE),
+        baselines={"evidence lower bound": found["bound"], "independent pixels": -float(pixels.mean())},
+        corruption=None,
+        samples=found["samples"],
+        **where,
+    )
 
 
 def classification(target: Target, baselines: dict[str, float]) -> Metric:
@@ -164,6 +189,10 @@ def again(metrics: Sequence[Metric], target: Target, say: Callable[[str], None] 
             say(f"{target.name}: {metric.protocol} {metric.name}")
         if metric.protocol == CLASSIFICATION:
             done.append(Again(metric, _error(target)))
+            continue
+        if metric.protocol.startswith(f"{LIKELIHOOD}-k"):
+            codes = int(metric.protocol.removeprefix(f"{LIKELIHOOD}-k"))
+            done.append(Again(metric, likelihood.estimate(target.model, target.data, codes)["nll"]))
             continue
         if not metric.protocol.startswith((RECONSTRUCTION, PROTOCOL)):
             raise ValueError(f"This version of daezoo does not know the protocol {metric.protocol} of {target.name}.")

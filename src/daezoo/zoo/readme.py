@@ -49,6 +49,14 @@ fine-tuned together with the encoder; beside it the same network without pretrai
 tables around say of these models is of the fine-tuned encoder.
 
 """
+LIKELIHOODS = """
+## Likelihood
+
+Negative log-likelihood in nats of binary test images, by protocol `iw-nll-v1`: a bound from k codes of each image,
+which more codes make tighter. Beside it the bound from one code, and the same of pixels that do not depend on each
+other, each as often white as in the training images.
+
+"""
 RESTORATION = """
 ## Reconstruction
 
@@ -121,6 +129,13 @@ def render(entries: Sequence[Entry], head: str = HEAD) -> str:
         if entry.classifier and (metric := entry.metric("error")):
             classes = str(len(entry.classifier.labels))
             text += _row(entry.name, trained_on(entry), classes, shown(metric), shown(metric, "not pretrained"))
+    if any(entry.metric("nll") for entry in entries):
+        text += LIKELIHOODS + _row("name", "data", "protocol", "nll", "evidence lower bound", "independent pixels")
+        text += _row(*["---"] * 6)
+    for entry in entries:
+        if metric := entry.metric("nll"):
+            numbers = (shown(metric), shown(metric, "evidence lower bound"), shown(metric, "independent pixels"))
+            text += _row(entry.name, trained_on(entry), metric.protocol, *numbers)
     text += RESTORATION + _row(
         "name", "data", "noise", "mse", "noisy input", "training mean", "PSNR (dB)", "noisy input"
     )
