@@ -570,3 +570,9 @@ def test_a_reservoir_has_observed_values_alone():
         filled = Reservoir.of(rows.masked_fill(~observed, -1), observed, groups).rows
         assert torch.equal(filled[observed], rows[observed])
         assert torch.equal(filled[[0, 3], 1], rows[[1, 2], 1]) and torch.equal(filled[:, 4], rows[0, 4].expand(6))
+
+
+def test_a_column_that_nobody_has_a_value_of_stays_empty():
+    observed = torch.tensor([[True, False], [False, False]])
+    rows = Reservoir.of(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), observed, None).rows
+    assert rows.tolist() == [[1, 0], [1, 0]]

@@ -65,6 +65,8 @@ def test_what_is_no_likelihood_says_so():
         SquaredError().check_likelihood(torch.zeros(1, 1))
     with pytest.raises(ValueError, match="CrossEntropy is a likelihood of binary data only"):
         CrossEntropy().check_likelihood(torch.tensor([[0.5]]))
+    with pytest.raises(ValueError, match=r"Categorical needs data in \[0, 1\]"):
+        Categorical().check_likelihood(torch.tensor([[1.5]]))
     for loss in (FixedGaussian(alpha=2.0), CrossEntropy(beta=0.0)):
         with pytest.raises(ValueError, match="Under emphasis"):
             loss.check_likelihood(torch.zeros(1, 1))
@@ -80,6 +82,7 @@ def test_a_scale_that_is_none_is_an_error(kind, name, value):
 @pytest.mark.parametrize("loss", SEVERAL, ids=lambda loss: type(loss).__name__)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 4, 4), (6,)], ids=str)
 def test_networks_give_as_many_outputs_for_each_element_as_the_loss_needs(loss, shape):
+    torch.manual_seed(0)
     images = torch.rand(5, *shape)
     models = [VanillaDAE(shape, [7, 4], tied=False, loss=loss), StackedDAE(shape, [7], tied=False, loss=loss)]
     if len(shape) == 3:

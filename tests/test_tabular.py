@@ -163,3 +163,13 @@ def test_without_pandas_the_extra_is_named(monkeypatch, tmp_path):
     (tmp_path / "table.csv").write_text("a\n1\n")
     with pytest.raises(ValueError, match=r"pip install 'daezoo\[tables\]'"):
         tabular.read(tmp_path / "table.csv")
+
+
+def test_a_file_keeps_its_cells_as_they_are_written(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,big,word,a,b\n007,12345678901234567,NA,1,\n008,,x,,2.50\n009,3,None,4,1e3\n")
+    frame = tabular.read(path)
+    filled = frame.assign(a=frame["a"].fillna(2.5), b=frame["b"].fillna(-1.0))
+    tabular.write(tabular.as_written(path, frame, filled), tmp_path / "filled.csv")
+    expected = "id,big,word,a,b\n007,12345678901234567,NA,1,-1.0\n008,,x,2.5,2.50\n009,3,None,4,1e3\n"
+    assert (tmp_path / "filled.csv").read_text() == expected

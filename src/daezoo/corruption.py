@@ -317,13 +317,14 @@ class Reservoir(NamedTuple):
 
     @classmethod
     def of(cls, rows: Tensor, observed: Tensor | None, groups: Tensor | None) -> "Reservoir":
-        """Of samples with missing values, in whose place other rows' values of the same column are put."""
+        """Of samples with missing values, in whose place other rows' values of the column are put, if any has one."""
         if observed is not None:
             rows = rows.clone()
             for group in [torch.tensor([k]) for k in range(rows.shape[1])] if groups is None else _places(groups):
                 here = observed[:, group[0]]
                 seen, holes = here.nonzero()[:, 0], (~here).nonzero()[:, 0]
-                rows[holes[:, None], group] = rows[seen[torch.arange(len(holes)) % len(seen)][:, None], group]
+                if len(seen):
+                    rows[holes[:, None], group] = rows[seen[torch.arange(len(holes)) % len(seen)][:, None], group]
         return cls(rows, groups)
 
 

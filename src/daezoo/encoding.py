@@ -50,7 +50,9 @@ def run(args: list[str]) -> None:
         if columns is None:
             raise ValueError(f"{options.target} was not trained on a table: leave --table out, or say --data.")
         model = on_device(load_model(path, checkpoint), options.device)
-        splits = {"table": InMemory(tabular.encode(columns, tabular.read(Path(options.table)))[0])}
+        frame = tabular.read(Path(options.table))
+        splits = {"table": InMemory(tabular.encode(columns, frame)[0])}
+        tabular.say_unknown(columns, frame)
     parts = {name: extract(model, split, model.device)[-1].cpu().numpy() for name, split in splits.items()}
     codes = np.concatenate(list(parts.values()))
     if pandas is None:

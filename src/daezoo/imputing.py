@@ -109,11 +109,10 @@ def run(args: list[str]) -> None:
     frame = tabular.read(Path(options.input))
     model, columns = opened(options.target, options.source, options.device)
     filled = imputed(model, columns, frame, options.steps)
-    tabular.write(filled, output)
+    if {Path(options.input).suffix.lower(), output.suffix.lower()} == {".csv"}:
+        tabular.write(tabular.as_written(Path(options.input), frame, filled), output)
+    else:
+        tabular.write(filled, output)
     names = [column.name for column in columns]
     print(f"{output}: {int(frame[names].isna().sum().sum()):,} of {len(frame) * len(names):,} cells filled")
-    for column in columns:
-        if isinstance(column, tabular.OneHot) and (unknown := column.unknown(frame[column.name])):
-            print(
-                f"Column {column.name!r}: nothing is known of {', '.join(unknown)}, which the model takes as missing."
-            )
+    tabular.say_unknown(columns, frame)

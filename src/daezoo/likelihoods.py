@@ -115,6 +115,11 @@ class Categorical(Likelihood):
         values = torch.arange(256, device=output.device, dtype=output.dtype) / 255
         return torch.einsum("bk...,k->b...", output.softmax(1), values)
 
+    def check_likelihood(self, clean: Samples) -> None:
+        """As the base, and as `check`."""
+        super().check_likelihood(clean)
+        self.check(clean)
+
     def check(self, clean: Samples) -> None:
         """Raise ValueError unless `clean` lies in [0, 1]."""
         low, high = clean.min().item(), clean.max().item()

@@ -114,7 +114,7 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 raise ValueError(
                     f"{self.name} takes tables of {len(names)} columns; X has the shape {np.shape(frame)}."
                 )
-            frame = tabular.pandas().DataFrame(np.asarray(frame), columns=names)
+            frame = tabular.pandas().DataFrame(frame, columns=names)
         validate_data(self, frame, skip_check_array=True, reset=reset)
         return tabular.encode(self.columns_, frame)[0].numpy()
 

@@ -211,7 +211,7 @@ def _fitted(column: Series, numeric: str, categorical: bool) -> Column:
         if numeric == "quantiles":
             return QuantileNormal(name, np.quantile(known, np.linspace(0, 1, QUANTILES)).tolist())
         deviation = float(known.std())
-        constant = deviation <= 1e-12 * float(np.abs(known).max())  # up to rounding
+        constant = deviation <= 1e-14 * float(np.abs(known).max())  # up to rounding
         return Standardised(name, float(known.mean()), 1.0 if constant else deviation)
     if types.is_datetime64_any_dtype(kind) or types.is_timedelta64_dtype(kind) or types.is_complex_dtype(kind):
         raise ValueError(f"Column {name!r} is {kind}: neither numbers nor text. Leave it out: --data.drop")
@@ -287,6 +287,31 @@ def _of_one_type(column: Series, guess: NDArray[Any]) -> tuple[Series, NDArray[A
     if seen and types.is_numeric_dtype(kind):
         return column.copy(), guess.astype(np.float64)
     return column.astype(object), guess
+
+
+def as_written(path: Path, frame: Frame, filled: Frame) -> Frame:
+    """A .csv file's cells as they stand there, and in the place of filled ones what they were filled with.
+
+    Args:
+        path: The file.
+        frame: As `read` gives it.
+        filled: The same with fewer empty cells.
+    """
+    cells = pandas().read_csv(path, dtype=str, keep_default_na=False)
+    cells.columns = frame.columns
+    for name in frame.columns:
+        new = frame[name].isna().to_numpy() & filled[name].notna().to_numpy()
+        cells.loc[new, name] = filled[name][new].map(str)
+    return cells
+
+
+def say_unknown(columns: Sequence[Column], frame: Frame) -> None:
+    """Say which categories of a table the training rows did not have."""
+    for column in columns:
+        if isinstance(column, OneHot) and (unknown := column.unknown(frame[column.name])):
+            print(
+                f"Column {column.name!r}: nothing is known of {', '.join(unknown)}, which the model takes as missing."
+            )
 
 
 def read(path: Path) -> Frame:

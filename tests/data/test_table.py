@@ -57,7 +57,7 @@ def test_missing_cells_stay_zero_and_are_no_part_of_noise_or_loss(tmp_path, nume
     write(tmp_path / "t.csv")
     data = TableData(str(tmp_path / "t.csv"), "label", numeric, drop=["b"], corruption=SwapNoise(0.5), batch_size=16)
     batch = next(data.evaluation_batches("train"))
-    assert data.shape == [5] and set(batch.label.tolist()) <= {0, 1}
+    assert data.shape == [5] and set(batch.label.tolist()) <= {7, 8}
     missing = ~batch.observed
     assert missing.any() and not (batch.clean[missing].any() or batch.noisy[missing].any() or batch.mask[missing].any())
     assert (batch.noisy[batch.observed] != batch.clean[batch.observed]).any()
@@ -147,3 +147,23 @@ def test_any_data_lends_its_training_samples_to_swap_noise():
         assert set(batch.noisy[:, 0, row, column].tolist()) <= set(train[:, 0, row, column].tolist())
     data.batch_size = 7  # whoever shares its batch
     assert torch.equal(torch.cat([few.noisy for few in data.evaluation_batches("test")])[:64], batch.noisy)
+
+
+def test_classes_that_are_left_out_say_nothing_of_the_columns(tmp_path):
+    rng = np.random.default_rng(0)
+    label = rng.integers(1, 4, 90)
+    frame = pd.DataFrame({"a": rng.normal(size=90) + 100 * (label == 3), "kind": np.where(label == 3, "odd", "even")})
+    frame.assign(only=np.where(label == 3, 1.0, np.nan), label=label).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(ValueError, match="Column 'only' has no value in the training rows"):
+        TableData(str(tmp_path / "t.csv"), "label", classes=[1, 2]).setup()
+    data = TableData(str(tmp_path / "t.csv"), "label", classes=[1, 2], drop=["only"])
+    data.setup()
+    assert set(whole(data.splits["train"]).label.tolist()) == {1, 2}  # as the file numbers them
+    assert abs(data.columns[0].mean) < 1 and data.columns[0].deviation < 2
+    assert data.columns[1].categories == ["even"]
+
+
+def test_words_are_numbered_in_their_order(tmp_path):
+    frame = pd.DataFrame({"a": range(60), "label": ["b", "a", "c"] * 20})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert TableData(str(tmp_path / "t.csv"), "label").table[1].tolist() == [1, 0, 2] * 20

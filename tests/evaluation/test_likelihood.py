@@ -2,12 +2,13 @@ import json
 from math import log
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy
 
 from conftest import fit_arguments, whole
-from daezoo.data import DigitsData, MNISTData, MNISTVariationsData
+from daezoo.data import DigitsData, MNISTData, MNISTVariationsData, TableData
 from daezoo.evaluation.likelihood import estimate
 from daezoo.likelihoods import FixedGaussian
 from daezoo.losses import CrossEntropy
@@ -67,13 +68,19 @@ def test_the_estimate_is_the_mean_over_samples_for_any_batch_size(root):
     assert estimate(model, data, 70)["nll"] == pytest.approx(found["nll"], rel=1e-6)
 
 
-def test_a_model_without_a_likelihood_says_so():
+def test_a_model_without_a_likelihood_says_so(tmp_path):
     data = DigitsData()
     data.setup()
     with pytest.raises(ValueError, match=r"A VanillaDAE has no distribution q\(h \| x\)"):
         estimate(VanillaDAE([1, 8, 8]), data, 5)
     with pytest.raises(ValueError, match="binary data only"):
         estimate(VariationalDAE([1, 8, 8], loss=CrossEntropy()), data, 5)
+    holes = np.where(np.random.default_rng(0).random((60, 3)) < 0.2, np.nan, 1.0) * np.arange(180).reshape(60, 3)
+    pd.DataFrame(holes).to_csv(tmp_path / "t.csv", index=False)
+    table = TableData(str(tmp_path / "t.csv"))
+    table.setup()
+    with pytest.raises(ValueError, match="TableData has missing values"):
+        estimate(VariationalDAE([3], loss=FixedGaussian()), table, 5)
     found = estimate(VariationalDAE([1, 8, 8], loss=FixedGaussian()).eval(), data, 2)
     assert "density of values" in found["protocol"]
 

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from daezoo.batch import Corrupted
-from daezoo.corruption import Clean
+from daezoo.corruption import Clean, SwapNoise
 from daezoo.losses import SquaredError
 from daezoo.models import HierarchicalDAE
 from test_losses import batch_of
@@ -77,6 +77,7 @@ def test_codes_depend_on_their_own_sample_alone_and_not_on_its_scale():
         ({"weights": [1.0]}, r"one weight for each of 2 levels, finite and at least 0, got \[1.0\]"),
         ({"weights": [1.0, -1.0]}, r"got \[1.0, -1.0\]"),
         ({"activation": "step"}, "activation must be one of"),
+        ({"code_corruption": SwapNoise()}, "Codes cannot be corrupted by SwapNoise"),
     ],
 )
 def test_arguments_that_do_not_fit_are_errors(arguments, message):

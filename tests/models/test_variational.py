@@ -85,6 +85,14 @@ def test_one_code_is_the_evidence_lower_bound():
     torch.testing.assert_close(bound, -(terms["reconstruction"] + terms["kl"]), atol=0.03, rtol=0)
 
 
+def test_an_outlier_leaves_everything_finite():
+    model, x = model_of(), torch.zeros(2, 6)
+    x[0, 0] = 1e6
+    mean, log_variance = model.posterior(x)
+    assert log_variance.abs().max() <= 20
+    assert divergence(mean, log_variance).isfinite().all() and model.denoise(x).isfinite().all()
+
+
 def test_no_likelihood_without_a_likelihood_or_codes():
     with pytest.raises(ValueError, match="SquaredError is no likelihood"):
         model_of(loss=SquaredError()).log_likelihood(binary(2), 5)

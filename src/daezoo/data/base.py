@@ -309,26 +309,31 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
             self._reservoir = Reservoir.of(to_unit(sample.clean), sample.observed, self.groups)
         return self._reservoir
 
-    def _corrupt(self, batch: Sample, images: Tensor, corruption: Corruption, noise: Noise) -> Batch:
+    def _corrupt(
+        self, batch: Sample, images: Tensor, corruption: Corruption, noise: Noise, stream: str = "input"
+    ) -> Batch:
         clean, *recorded = images.chunk(1 if batch.noisy is None else 2, 1)
         if recorded and isinstance(corruption, Recorded):
             noisy, level, mask = corruption.between(clean, *recorded)
         else:
-            noisy, level, mask = noise(corruption.bound(self.reservoir), clean, "input")
+            noisy, level, mask = noise(corruption.bound(self.reservoir), clean, stream)
         if batch.observed is not None:  # what is missing stays so
             noisy, mask = torch.where(batch.observed, noisy, clean), mask & batch.observed
         return Batch(noisy, clean, level, mask, batch.label, batch.index, noise, batch.observed)
 
-    def evaluation_batch(self, batch: Sample, split: str, corruption: Corruption | None = None) -> Batch:
+    def evaluation_batch(
+        self, batch: Sample, split: str, corruption: Corruption | None = None, stream: str = "input"
+    ) -> Batch:
         """A batch with the noise that evaluation always gives its samples.
 
         Args:
             batch: Clean samples, on any device.
             split: The split they are from.
             corruption: Another corruption than the configured one.
+            stream: Names the noise: another name is another draw.
         """
         noise = SampleNoise(self.split_seed, split, batch.index)
-        return self._corrupt(batch, _together(batch), corruption or self.evaluation_corruption, noise)
+        return self._corrupt(batch, _together(batch), corruption or self.evaluation_corruption, noise, stream)
 
     def evaluation_batches(self, split: str, corruption: Corruption | None = None) -> Iterator[Batch]:
         """The noisy batches of a split, without a trainer: a loop over a loader would see clean samples only.

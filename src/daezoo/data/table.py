@@ -56,9 +56,10 @@ class TableData(DenoisingDataModule):
     """The rows of a table: numbers standardised or normal by rank, categories as ones and zeros.
 
     What is known of a column (mean, deviation, quantiles, categories) is that of the training rows, and is kept in the
-    checkpoint with the other arguments. An empty cell is missing: it is 0 to the model, which is the mean, and the loss
-    is that of the others. A category that the training rows do not have counts as missing. The training, validation and
-    test rows are dealt out by split_seed.
+    checkpoint with the other arguments. An empty cell is missing: to the model it is 0, which is the mean, the median
+    or no category, and the loss is that of the others. A category that the training rows do not have counts as missing.
+    The training, validation and test rows are dealt out by split_seed. Classes that are whole numbers from 0 keep
+    them; others are numbered in their order.
 
     Args:
         path: A .csv or .parquet file ($DAEZOO_DATA in it is the folder that this variable names, else data/), or a
@@ -140,7 +141,10 @@ class TableData(DenoisingDataModule):
         frame = frame.drop(columns=[*self.drop, *([] if self.target is None else [self.target])])
         if not len(frame.columns):
             raise ValueError(f"{self.path} has no columns but those that are left out.")
-        labels = np.full(len(frame), -1) if target is None else pandas.factorize(target, sort=True)[0]
+        labels = np.full(len(frame), -1)
+        if target is not None:
+            numbered = pandas.api.types.is_integer_dtype(target.dtype) and not target.isna().any() and target.min() >= 0
+            labels = target.to_numpy(np.int64) if numbered else pandas.factorize(target, sort=True)[0]
         if labels.max(initial=-1) >= tabular.MOST_CATEGORIES:
             raise ValueError(
                 f"Column {self.target!r} of {self.path} has {labels.max() + 1:,} different values, which are no "
@@ -151,7 +155,11 @@ class TableData(DenoisingDataModule):
     @cached_property
     def columns(self) -> list[Column]:
         """What is known of the columns, of the training rows."""
-        self.know(tabular.fitted(self.table[0].iloc[self.parts()[0].numpy()], self.numeric, self.categorical))
+        frame, labels = self.table
+        rows = self.parts()[0]
+        if self.classes is not None:  # of which nothing else may be known
+            rows = rows[torch.isin(labels[rows], torch.tensor(self.classes))]
+        self.know(tabular.fitted(frame.iloc[rows.numpy()], self.numeric, self.categorical))
         return self.columns
 
     def know(self, columns: Sequence[Column]) -> None:

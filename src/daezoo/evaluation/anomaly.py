@@ -10,12 +10,12 @@ from sklearn.ensemble import IsolationForest
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision, binary_roc
 
-from daezoo.data.splits import rows_at_once, spread, to_unit
+from daezoo.corruption import Clean
+from daezoo.data.splits import rows_at_once, spread
 from daezoo.evaluation.features import classes_of, extract
 from daezoo.evaluation.target import Target
 from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
-from daezoo.randomness import SampleNoise
 
 DRAWS = 8
 """Draws of noise over which a sample's error is averaged."""
@@ -58,7 +58,7 @@ def metrics(scores: Tensor, anomalous: Tensor) -> dict[str, float]:
 
     Returns:
         `auroc`; `average_precision`, whose chance level is the share of anomalies; `fpr95`, the smallest share of
-        normal samples above a threshold that 95 % of the anomalies, or more, are at or above.
+        normal samples at or above a threshold that 95 % of the anomalies, or more, are at or above.
     """
     # torchmetrics takes scores outside [0, 1] for logits, and its sigmoid would make large ones equal
     ranks = scores.unique(return_inverse=True)[1].double() / len(scores)
@@ -72,15 +72,18 @@ def metrics(scores: Tensor, anomalous: Tensor) -> dict[str, float]:
 
 
 def errors(target: Target) -> dict[str, Tensor]:
-    """The squared reconstruction error of every test sample, mean over elements, `clean` and `noisy`; (N,) each."""
+    """The squared reconstruction error of every test sample, mean over observed elements, `clean` and `noisy`; (N,)."""
     model, data = target.model, target.data
     test, found = data.splits["test"], []
     for rows in torch.arange(len(test)).split(rows_at_once(test[0].clean.numel(), 512)):
-        clean, noise = to_unit(test.__getitems__(rows).clean), SampleNoise(data.split_seed, "test", rows)
-        drawn = [noise(data.evaluation_corruption, clean, f"draw {number}") for number in range(DRAWS)]
-        inputs = [(clean, torch.zeros(len(clean))), *((one.noisy, one.level) for one in drawn)]
-        outputs = [model.denoise(x.to(model.device), level.to(model.device)).cpu() for x, level in inputs]
-        found.append(torch.stack([(output - clean).square().flatten(1).mean(1) for output in outputs]))
+        samples = test.__getitems__(rows)
+        batches = [
+            data.evaluation_batch(samples, "test", Clean()),
+            *(data.evaluation_batch(samples, "test", stream=f"draw {number}") for number in range(DRAWS)),
+        ]
+        outputs = [model.denoise(one.noisy.to(model.device), one.level.to(model.device)).cpu() for one in batches]
+        squares = [one.squared_error(output) for one, output in zip(batches, outputs, strict=True)]
+        found.append(torch.stack([square.flatten(1).mean(1) for square in squares]))
     clean_error, *noisy_errors = torch.cat(found, 1).unbind()
     return {"clean": clean_error, "noisy": torch.stack(noisy_errors).mean(0)}
 

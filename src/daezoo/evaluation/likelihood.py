@@ -14,7 +14,7 @@ from daezoo.report import say
 
 PROTOCOL = (
     "iw-nll-v1: −log ¹⁄ₖ Σ p(x | h) p(h) / q(h | x) over k = {codes:,} codes h ~ q(h | x) of each clean test sample, "
-    "in nats, mean over samples; {kind} of values in [0, 1]; the bound is the same with k = 1; float32, {loss}"
+    "in nats, mean over samples; {kind} of values as the model takes them; the bound has k = 1; float32, {loss}"
 )
 
 
@@ -33,7 +33,7 @@ def estimate(model: DenoisingAutoencoder, data: DenoisingDataModule, codes: int)
         samples, `codes`, `samples` and `protocol`.
 
     Raises:
-        ValueError: If the model has no likelihood, or its loss is none of this data.
+        ValueError: If the model has no likelihood, its loss is none of this data, or values are missing.
     """
     if not isinstance(model, VariationalDAE):
         raise ValueError(
@@ -42,6 +42,11 @@ def estimate(model: DenoisingAutoencoder, data: DenoisingDataModule, codes: int)
         )
     found, bounds = [], []
     for batch in data.evaluation_batches("test", Clean()):
+        if batch.observed is not None:
+            raise ValueError(
+                f"A likelihood is of whole samples, and {type(data).__name__} has missing values in some. Leave such "
+                "samples out, or fill them in: daezoo impute."
+            )
         x = batch.clean.to(model.device)
         found.append(model.log_likelihood(x, codes, batch.noise).double().cpu())
         bounds.append(model.log_likelihood(x, 1, batch.noise).double().cpu())

@@ -21,8 +21,8 @@ class AdversarialDAE(DenoisingAutoencoder):
     Encoder f and decoder minimise E L(x, g(h)) − weight · E ln D(h), h = f(x̃); the discriminator
     −E ln D(h') − E ln(1 − D(h)). It is one loss, with gradients cut: the discriminator's terms see the code as a
     constant, the encoder's term the discriminator. So there is one optimizer, and one step for each batch. Updates at
-    the same time would circle; ½ smoothness · E ‖∂D/∂h'‖² lets them converge (R1 of Mescheder et al., 2018). With a
-    corruption it is the denoising variant of Creswell and Bharath (2019).
+    the same time would circle; ½ smoothness · E ‖∂T/∂h'‖², D the logistic function of T, lets them converge (R1 of
+    Mescheder et al., 2018). With a corruption it is the denoising variant of Creswell and Bharath (2019).
 
     Args:
         shape: Shape of one sample, (C, H, W) or (D,).

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import lightning as L
 import torch
@@ -46,6 +46,11 @@ def weight(samples: int, trainer: L.Trainer) -> int:
     It averages the sums of weights over processes as an integer, so that 63 samples on two of them would count as 62.
     """
     return samples * trainer.world_size
+
+
+def no_reservoir() -> NoReturn:
+    """Raise ValueError: codes are those of one batch."""
+    raise ValueError("Codes cannot be corrupted by SwapNoise, which takes values of other samples of the data.")
 
 
 class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):

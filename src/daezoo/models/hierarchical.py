@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from daezoo.batch import Batch, Noise
 from daezoo.corruption import Corruption, Gaussian
 from daezoo.losses import Penalty, ReconstructionLoss
-from daezoo.models.base import DenoisingAutoencoder, identity
+from daezoo.models.base import DenoisingAutoencoder, identity, no_reservoir
 from daezoo.networks.mlp import ACTIVATIONS, Activation
 from daezoo.optim import Optimizer
 
@@ -74,6 +74,7 @@ class HierarchicalDAE(DenoisingAutoencoder):
         self.activate = ACTIVATIONS[activation]
         self.weights = weights
         self.code_corruption = code_corruption or Gaussian(0.3)
+        self.code_corruption.bound(no_reservoir)
         visible = prod(self.shape)
         self.up = nn.ModuleList(nn.Linear(below, above, bias=False) for below, above in pairwise([visible, *hidden]))
         self.biases = nn.ParameterList(torch.zeros(width) for width in hidden)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import NoReturn
 
 import lightning as L
 import torch
@@ -14,14 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from daezoo.batch import Batch
 from daezoo.corruption import Corruption, Masking
 from daezoo.losses import CrossEntropy, Penalty, ReconstructionLoss, SquaredError
-from daezoo.models.base import DenoisingAutoencoder, identity
+from daezoo.models.base import DenoisingAutoencoder, identity, no_reservoir
 from daezoo.networks.mlp import Activation, MLPAutoencoder
 from daezoo.optim import Optimizer
-
-
-def no_reservoir() -> NoReturn:
-    """Raise ValueError: codes are those of one batch."""
-    raise ValueError("Codes cannot be corrupted by SwapNoise, which takes values of other samples of the data.")
 
 
 class StackedDAE(DenoisingAutoencoder):

@@ -69,7 +69,7 @@ class VariationalDAE(DenoisingAutoencoder):
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(h | x) for samples (batch, *shape), each (batch, code)."""
         mean, log_variance = self.encoder(x.flatten(1)).float().chunk(2, 1)
-        return mean, log_variance
+        return mean, log_variance.clamp(-20, 20)  # an outlier's would overflow
 
     def decode(self, code: Tensor) -> Tensor:
         """Raw output for codes (batch, code): (batch, *output_shape)."""

@@ -49,7 +49,7 @@ class Budget:
         codes: Widths of codes.
         width: Of hidden layers.
         passes: Samples that a model sees; at least one epoch, and at most 100.
-        tuning: Epochs of fine-tuning at the most.
+        tuning: Epochs of fine-tuning; ten times as many of digits, of which there are few.
         sizes: Samples for training and validation, of MNIST and Fashion-MNIST; all if None.
         draws: Codes by which a likelihood is estimated.
         seeds: How many, unless others are asked for.
@@ -187,7 +187,8 @@ class Trial(NamedTuple):
             summary = json.loads((run / "summary.json").read_text())
             found = {name: summary[name] for name in ("seconds", "samples_per_second", "precision", "commit")}
             if not MEMBERS[self.member].binary:  # fine-tuning would see grey images
-                tuning = ("--scratch", "false", "--dropout", "0.2", "--max_epochs", str(budget.tuning))
+                epochs = str(budget.tuning * (10 if self.data == "digits" else 1))
+                tuning = f"--scratch false --dropout 0.2 --lr 2e-3 --max_epochs {epochs} --patience {epochs}".split()
                 told = tuned(run, folder, f"{run.name}-tuned", self.seed, tuning)
                 found["tuned_error"] = told["pretrained"]["error"]
             target = open_target(parse(target_parser("family", ""), [str(run)]))._replace(data=data)

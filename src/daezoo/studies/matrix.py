@@ -46,6 +46,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         noises.Speckle(),
         noises.Blur(),
         noises.JPEG(),
+        noises.SwapNoise(),
         noises.Recorded(),
         noises.Compose(noises.Blur(), noises.Gaussian(0.1)),
         noises.OneOf([noises.Masking(), noises.Gaussian()]),
