@@ -8,14 +8,14 @@ INTRODUCTION = """## Autoencoders and their relatives
 
 `daezoo reproduce family`. All on the same splits, by the same trainer, and judged alike: mse of test samples under
 Gaussian noise of 0.5 and of clean ones; accuracy in % of `logreg-v1` and kNN (cosine, k = 20) on codes of clean
-samples, the probe on raw pixels in each table's last line; test error in % of fine-tuning (dropout 0.2, rate 2e-3);
-the cosine between codes of clean and noisy samples, in brackets that between those of different samples; effective
-rank; Hoyer's sparseness, 1 if one unit alone is active; negative log-likelihood in nats of binary images (protocol iw-nll-v1),
-which only variational-binary sees, so that none of its other numbers is to be compared. Seconds of training, in which
-several trainings may have shared the machine. Mean ± standard deviation over seeds. Members "denoising", "stacked",
-"conv", "variational-denoising", "adversarial" and "hierarchical" train under the noise that is judged, the others
-without. Hidden layers are fully connected and as wide for all, but in conv; units of the autoencoder, denoising,
-sparse, contractive and stacked members are logistic. PCA is the linear autoencoder.
+samples, the probe on raw pixels in each table's last line; test error in % of fine-tuning (dropout 0.2, rate 2e-3); the
+cosine between codes of clean and noisy samples, in brackets that between those of different samples; effective rank;
+Hoyer's sparseness, 1 if one unit alone is active; negative log-likelihood in nats of binary images (protocol
+iw-nll-v1), which only variational-binary sees, so that none of its other numbers is to be compared. Seconds of
+training, in which several trainings may have shared the machine. Mean ± standard deviation over seeds. Members
+"denoising", "stacked", "conv", "variational-denoising", "adversarial" and "hierarchical" train under the noise that is
+judged, the others without. Hidden layers are fully connected and as wide for all, but in conv; units of the
+autoencoder, denoising, sparse, contractive and stacked members are logistic. PCA is the linear autoencoder.
 """
 PICTURES = """
 ![Codes of two units, by member]({path}maps-{data}-{budget}.png)
