@@ -38,7 +38,7 @@ class Density(ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor, sigma: float | Tensor = 0.0) -> Tensor:
-        """The logarithm, in nats, of p_σ(x) of points (batch, D), (batch,); σ >= 0 is a number, or one of each point, (batch,)."""
+        """The logarithm of p_σ at points (batch, D), (batch,); σ >= 0 is a number, or one of each point, (batch,)."""
 
     @abstractmethod
     def posterior_mean(self, x: Tensor, sigma: float | Tensor) -> Tensor:
