@@ -13,7 +13,7 @@ from typing import Any
 
 from campaign import Campaign
 from kills import reference
-from trainings import CONFIGS, arguments, assert_equal_runs, assert_whole, run_of, says
+from trainings import CONFIGS, PATHS, arguments, assert_equal_runs, assert_whole, run_of, says
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 
@@ -61,8 +61,7 @@ class Node:
         group += ["--rdzv-conf", f"join_timeout=60,is_host={int(address == ADDRESSES[0])}"]
         strategy = ["--trainer.strategy", "DDPStrategy", "--trainer.strategy.timeout", "0:00:15"]
         nodes = ["--trainer.num_nodes", "2", "--trainer.accelerator", "cpu", *strategy, "--resume", "auto"]
-        paths = [*map(str, sys.path[:2]), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
         environment |= {"GLOO_SOCKET_IFNAME": "cable", "DAEZOO_CACHE": str(folder / "cache")}
         # else an agent that stays never tells a new one where the store of the group is (torch 2.11 to 2.15)
         environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"

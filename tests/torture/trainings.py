@@ -20,6 +20,9 @@ from conftest import CONFIGS, fit_arguments
 from daezoo.checkpoint import read
 from daezoo.cli import main
 
+HERE = Path(__file__).resolve().parent
+PATHS = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+"""Where processes of their own find these modules, and conftest."""
 SHORT = {
     "vanilla": ("--trainer.max_epochs", "3", "--model.hidden", "[100]"),
     "stacked": ("--model.epochs_per_layer", "1", "--model.end_to_end_epochs", "1", "--model.hidden", "[60,60,60]"),
@@ -112,8 +115,8 @@ class Command:
         if not (folder / "configs").exists():
             (folder / "configs").symlink_to(CONFIGS)
         if processes > 1:
-            environment = os.environ | {"OMP_NUM_THREADS": "1", "DAEZOO_CACHE": str(folder / "cache")}
-            environment["PYTHONPATH"] = os.pathsep.join([*map(str, sys.path[:2]), os.environ.get("PYTHONPATH", "")])
+            environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS}
+            environment["DAEZOO_CACHE"] = str(folder / "cache")
             with open(self.log, "wb") as file:
                 self._process: Any = subprocess.Popen(
                     [sys.executable, "-m", "daezoo", *args],
