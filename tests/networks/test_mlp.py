@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from daezoo.networks.mlp import AutoencoderLayer, MLPAutoencoder
 
@@ -96,3 +97,15 @@ def test_a_k_sparse_network_has_a_sparse_code_alone():
     below, code = network.encode_layers(torch.rand(4, 7), lambda x: x)
     assert (below != 0).all()
     assert ((code != 0).sum(1) == 2).all()
+
+
+def test_a_code_may_have_units_of_another_kind_than_the_layers_below():
+    torch.manual_seed(0)
+    network = MLPAutoencoder(7, [6, 5, 2], "relu", tied=False, code_activation="linear")
+    x = torch.randn(50, 7)
+    *lower, code = network.encode_layers(x, lambda layer: layer)
+    assert all((layer >= 0).all() for layer in lower) and (code < 0).any()
+    torch.testing.assert_close(code, functional.linear(lower[-1], network.layers[2].weight, network.layers[2].bias))
+    (up, middle, bottom) = (network.layers[k] for k in (2, 1, 0))
+    expected = bottom.decode(middle.decode(up.decode(code).relu()).relu())
+    torch.testing.assert_close(network.decode(code), expected)

@@ -21,6 +21,7 @@ class VanillaDAE(DenoisingAutoencoder):
         tied: Whether W' = Wᵀ; not where the loss needs several outputs for each element.
         kept: How many of the code's largest units keep their value, the others becoming 0 (k-sparse: Makhzani and
             Frey, 2014); all if None.
+        code_activation: s of the code, if another: of a narrow code all rectified units may die, linear ones cannot.
         loss: The reconstruction loss, with its output link; squared error if None.
         penalties: Terms added to it.
         optimizer: What trains it; AdamW if None.
@@ -33,6 +34,7 @@ class VanillaDAE(DenoisingAutoencoder):
         activation: Activation = "sigmoid",
         tied: bool = True,
         kept: int | None = None,
+        code_activation: Activation | None = None,
         loss: ReconstructionLoss | None = None,
         penalties: Sequence[Penalty] | None = None,
         optimizer: Optimizer | None = None,
@@ -40,7 +42,9 @@ class VanillaDAE(DenoisingAutoencoder):
         super().__init__(shape, loss, penalties, optimizer)
         self.save_hyperparameters()
         self.activation = activation
-        self.network = MLPAutoencoder(prod(self.shape), hidden, activation, tied, self.loss.parameters, kept)
+        self.network = MLPAutoencoder(
+            prod(self.shape), hidden, activation, tied, self.loss.parameters, kept, code_activation
+        )
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of samples (batch, *shape): (batch, hidden[-1])."""

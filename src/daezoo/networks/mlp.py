@@ -104,6 +104,7 @@ class MLPAutoencoder(nn.Module):
         tied: Whether each layer's decoder uses its encoder's weights.
         parameters: Outputs for each element of the input.
         kept: How many of the code's largest units keep their value; all if None.
+        code_activation: Of the top layer's code; `activation` if None.
 
     Raises:
         ValueError: If there is no hidden layer, a width is below 1, or the activation is unknown.
@@ -119,6 +120,7 @@ class MLPAutoencoder(nn.Module):
         tied: bool,
         parameters: int = 1,
         kept: int | None = None,
+        code_activation: Activation | None = None,
     ) -> None:
         super().__init__()
         if not hidden or min(visible, *hidden) < 1:
@@ -129,10 +131,13 @@ class MLPAutoencoder(nn.Module):
         if activation not in ACTIVATIONS:
             raise ValueError(f"The activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}.")
         self.activation = activation
-        top = len(hidden) - 1
+        activations = [*[activation] * (len(hidden) - 1), code_activation or activation]
+        outputs, left = [parameters, *[1] * (len(hidden) - 1)], [*[None] * (len(hidden) - 1), kept]
         self.layers = nn.ModuleList(  # type: ignore[assignment]
-            AutoencoderLayer(below, above, activation, tied, parameters if k == 0 else 1, kept if k == top else None)
-            for k, (below, above) in enumerate(pairwise([visible, *hidden]))
+            AutoencoderLayer(below, above, function, tied, count, most)
+            for (below, above), function, count, most in zip(
+                pairwise([visible, *hidden]), activations, outputs, left, strict=True
+            )
         )
 
     def encode(self, x: Float[Tensor, "batch visible"]) -> Float[Tensor, "batch code"]:

@@ -92,13 +92,13 @@ class Member:
     options: tuple[str, ...] = ()
 
 
-LOGISTIC = ("--model.activation", "sigmoid")
+RELU = ("--model.activation", "relu", "--model.code_activation")
 MEMBERS = {
-    "autoencoder": Member("autoencoder", options=LOGISTIC),
-    "denoising": Member("vanilla", noisy=True, options=LOGISTIC),
-    "sparse": Member("sparse"),
-    "contractive": Member("contractive"),
-    "stacked": Member("stacked", noisy=True, options=LOGISTIC),
+    "autoencoder": Member("autoencoder", options=(*RELU, "linear")),
+    "denoising": Member("vanilla", noisy=True, options=(*RELU, "linear")),
+    "sparse": Member("sparse", options=(*RELU, "sigmoid")),
+    "contractive": Member("contractive", options=(*RELU, "sigmoid")),
+    "stacked": Member("stacked", noisy=True, options=("--model.activation", "relu")),
     "conv": Member("conv", noisy=True, options=("--model.channels", "[32,64]", "--model.kernel", "3")),
     "variational": Member("variational"),
     "variational-denoising": Member("variational", noisy=True),

@@ -14,8 +14,8 @@ Hoyer's sparseness, 1 if one unit alone is active; negative log-likelihood in na
 iw-nll-v1), which only variational-binary sees, so that none of its other numbers is to be compared. Seconds of
 training, in which several trainings may have shared the machine. Mean ± standard deviation over seeds. Members
 "denoising", "stacked", "conv", "variational-denoising", "adversarial" and "hierarchical" train under the noise that is
-judged, the others without. Hidden layers are fully connected and as wide for all, but in conv; units of the
-autoencoder, denoising, sparse, contractive and stacked members are logistic. PCA is the linear autoencoder.
+judged, the others without. Hidden layers are fully connected, rectified and as wide for all, but in conv. Codes are
+linear, but of the sparse and contractive members logistic, of the stacked one rectified. PCA is the linear autoencoder.
 """
 PICTURES = """
 ![Codes of two units, by member]({path}maps-{data}-{budget}.png)
