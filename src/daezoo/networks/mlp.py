@@ -131,13 +131,17 @@ class MLPAutoencoder(nn.Module):
         if activation not in ACTIVATIONS:
             raise ValueError(f"The activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}.")
         self.activation = activation
-        activations = [*[activation] * (len(hidden) - 1), code_activation or activation]
-        outputs, left = [parameters, *[1] * (len(hidden) - 1)], [*[None] * (len(hidden) - 1), kept]
+        top = len(hidden) - 1
         self.layers = nn.ModuleList(  # type: ignore[assignment]
-            AutoencoderLayer(below, above, function, tied, count, most)
-            for (below, above), function, count, most in zip(
-                pairwise([visible, *hidden]), activations, outputs, left, strict=True
+            AutoencoderLayer(
+                below,
+                above,
+                code_activation or activation if k == top else activation,
+                tied,
+                parameters if k == 0 else 1,
+                kept if k == top else None,
             )
+            for k, (below, above) in enumerate(pairwise([visible, *hidden]))
         )
 
     def encode(self, x: Float[Tensor, "batch visible"]) -> Float[Tensor, "batch code"]:
