@@ -194,8 +194,11 @@ def test_kl_sparsity_agrees_with_torch_and_stays_finite_for_dead_and_stuck_units
 def test_kl_sparsity_needs_sigmoid_units():
     KLSparsity().check(NoEncoding())
     KLSparsity().check(AutoencoderLayer(3, 2, "sigmoid", tied=True))
-    with pytest.raises(ValueError, match="AutoencoderLayer has no sigmoid units"):
+    with pytest.raises(ValueError, match="those of AutoencoderLayer are no sigmoid units"):
         KLSparsity().check(AutoencoderLayer(3, 2, "relu", tied=True))
+    KLSparsity().check(VanillaDAE([4], [3, 2], "relu", code_activation="sigmoid"))
+    with pytest.raises(ValueError, match="those of VanillaDAE are no sigmoid units"):
+        KLSparsity().check(VanillaDAE([4], [3, 2], "sigmoid", code_activation="linear"))
 
 
 @pytest.fixture

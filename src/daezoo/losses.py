@@ -271,10 +271,11 @@ class KLSparsity(Penalty):
 
     def check(self, model: Any) -> None:
         """Raise ValueError unless the model's codes are sigmoid units."""
-        if getattr(model, "activation", None) != "sigmoid":
+        of_code = getattr(model, "code_activation", None) or getattr(model, "activation", None)
+        if of_code != "sigmoid":
             raise ValueError(
-                f"KLSparsity needs codes in [0, 1], but {type(model).__name__} has no sigmoid units. "
-                "Set activation: sigmoid, or use L1Sparsity."
+                f"KLSparsity needs codes in [0, 1], but those of {type(model).__name__} are no sigmoid units. "
+                "Set activation or code_activation: sigmoid, or use L1Sparsity."
             )
 
 

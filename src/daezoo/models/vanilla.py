@@ -41,7 +41,7 @@ class VanillaDAE(DenoisingAutoencoder):
     ) -> None:
         super().__init__(shape, loss, penalties, optimizer)
         self.save_hyperparameters()
-        self.activation = activation
+        self.activation, self.code_activation = activation, code_activation
         self.network = MLPAutoencoder(
             prod(self.shape), hidden, activation, tied, self.loss.parameters, kept, code_activation
         )
