@@ -28,7 +28,7 @@ HOOK = install_import_hook(
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
-VARIANTS = ("autoencoder", "contractive", "dncnn", "drunet", "ffdnet", "sparse")
+VARIANTS = ("autoencoder", "contractive", "dncnn", "drunet", "ffdnet", "sparse", "walkback")
 """Configurations of a model that has a simpler one of its own."""
 FAMILIES = ("vanilla", "stacked", "conv", "residual")
 """Configurations of which the others are relatives or variants."""

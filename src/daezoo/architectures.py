@@ -3,8 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from daezoo.networks import residual
+from daezoo.networks.points import PointNetwork
 from daezoo.networks.residual import Condition, NoisePredictor
 
 
@@ -12,9 +14,12 @@ from daezoo.networks.residual import Condition, NoisePredictor
 class Architecture(ABC):
     """A network that predicts noise, not built yet."""
 
+    dimensions: ClassVar[int] = 3
+    """Of a sample: 3 for images (C, H, W), 1 for vectors (D,)."""
+
     @abstractmethod
-    def build(self, colors: int, condition: Condition) -> NoisePredictor:
-        """The network, for images of so many channels.
+    def build(self, colors: int, condition: Condition) -> NoisePredictor | PointNetwork:
+        """The network, for images of so many channels, or vectors of so many elements.
 
         Raises:
             ValueError: If a number lies out of range.
@@ -59,3 +64,21 @@ class UNet(Architecture):
     def build(self, colors: int, condition: Condition) -> NoisePredictor:
         """The network."""
         return residual.UNet(colors, condition, self.widths, self.blocks, self.shuffle)
+
+
+@dataclass(frozen=True)
+class Points(Architecture):
+    """Fully connected residual blocks, for vectors: `daezoo.networks.points.PointNetwork`.
+
+    Args:
+        width: Of the hidden layers.
+        blocks: How many, >= 1.
+    """
+
+    width: int = 128
+    blocks: int = 3
+    dimensions: ClassVar[int] = 1
+
+    def build(self, colors: int, condition: Condition) -> PointNetwork:
+        """The network."""
+        return PointNetwork(colors, condition, self.width, self.blocks)

@@ -56,6 +56,7 @@ class Batch(NamedTuple):
         index: (batch,) int64, the sample's place in its split.
         noise: Where this batch's noise came from, for models that corrupt codes of their own.
         observed: False where a value of `clean` is missing, (batch, *dims); None if all are there.
+        corruption: What made `noisy` of `clean`, for training that corrupts again; None if that is not known.
     """
 
     noisy: Tensor
@@ -66,6 +67,7 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
     noise: Noise
     observed: Tensor | None = None
+    corruption: Any = None
 
     def squared_error(self, guess: Tensor) -> Tensor:
         """(guess − clean)², (batch, *dims), weighted so that a sample's mean is that over its observed elements."""

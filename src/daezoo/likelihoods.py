@@ -60,6 +60,12 @@ class FixedGaussian(Likelihood):
         """−log of the density."""
         return ((clean - output) / self.sigma).square() / 2 + log(self.sigma) + log(2 * pi) / 2
 
+    def sample(self, output: Outputs, generator: torch.Generator | None = None) -> Samples:
+        """Samples of N(output, σ²)."""
+        return output + self.sigma * torch.randn(
+            output.shape, generator=generator, device=output.device, dtype=output.dtype
+        )
+
 
 @dataclass(frozen=True)
 class LearnedGaussian(Likelihood):

@@ -83,6 +83,21 @@ class ReconstructionLoss(ABC):
         """The output in data space; the identity unless a loss says otherwise."""
         return output
 
+    def sample(self, output: Outputs, generator: torch.Generator | None = None) -> Samples:
+        """Samples of the distribution of which the loss is −log, given a raw output, (batch, *dims).
+
+        Args:
+            output: Raw output of a network.
+            generator: On its device; torch's global one if None.
+
+        Raises:
+            ValueError: If the loss is of no distribution that can be sampled.
+        """
+        raise ValueError(
+            f"{type(self).__name__} is of no distribution that could be sampled: train with CrossEntropy or "
+            "FixedGaussian, or take means."
+        )
+
     def check(self, clean: Samples) -> None:
         """Raise ValueError if `clean` cannot be a target of this loss."""
 
@@ -154,6 +169,10 @@ class CrossEntropy(ReconstructionLoss):
     def link(self, output: Samples) -> Samples:
         """σ(output)."""
         return output.sigmoid()
+
+    def sample(self, output: Samples, generator: torch.Generator | None = None) -> Samples:
+        """Binary samples of the Bernoulli whose mean is σ(output)."""
+        return output.sigmoid().bernoulli(generator=generator)
 
     def check(self, clean: Samples) -> None:
         """Raise ValueError unless `clean` lies in [0, 1]."""

@@ -1,10 +1,219 @@
-"""Samples from what an autoencoder has learned."""
+"""Samples from what an autoencoder has learned.
+
+A denoiser here is a function (noisy samples, σ) → E[x | noisy]: `model.denoise`, or the posterior mean of a density of
+`daezoo.densities`, with which a sampler can be held against what it should give.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from daezoo.corruption import Corruption
 from daezoo.losses import CrossEntropy
-from daezoo.models import StackedDAE
+from daezoo.models import DenoisingAutoencoder, StackedDAE
+
+Denoiser = Callable[[Tensor, float], Tensor]
+Watch = Callable[[Tensor], None]
+"""What is called with the samples after every step: for a progress bar, or frames."""
+
+
+def ignore(samples: Tensor) -> None:
+    """Nothing."""
+
+
+class Measurement(Protocol):
+    """What is known of samples: y = A x, A a linear map whose rows are orthogonal."""
+
+    def consistent(self, samples: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The samples nearest to those given, (batch, *dims), with A x = y, or A x = y + A noise."""
+
+
+def score(denoise: Denoiser, noisy: Tensor, sigma: float) -> Tensor:
+    """∇ log p_σ of noisy samples, (r(x̃, σ) − x̃) / σ² (Vincent, 2011); for Gaussian noise only.
+
+    Args:
+        denoise: r, such as the `denoise` of a model.
+        noisy: Samples, (batch, *dims).
+        sigma: σ > 0.
+
+    Raises:
+        ValueError: If σ is not positive.
+    """
+    if not sigma > 0:
+        raise ValueError(f"There is a score under noise only: sigma must be > 0, got {sigma}.")
+    return (denoise(noisy, sigma) - noisy) / sigma**2
+
+
+def ladder(lowest: float, highest: float, steps: int, rho: float = 7.0) -> list[float]:
+    """Falling noise levels and 0 after them, σᵢ = (a + i/(steps − 1) (b − a))^ρ, a and b the ends' ρ-th roots.
+
+    From Karras et al. (2022); a large ρ takes more of its steps at low levels.
+
+    Args:
+        lowest: The last level before 0, > 0.
+        highest: The first, > lowest.
+        steps: How many levels, >= 2.
+        rho: ρ > 0.
+
+    Raises:
+        ValueError: If a number lies out of range.
+    """
+    if not (0 < lowest < highest < float("inf") and steps >= 2 and rho > 0):
+        raise ValueError(
+            f"A ladder needs 0 < lowest < highest, two steps or more and rho > 0, got {lowest=}, {highest=}, {steps=}, "
+            f"{rho=}."
+        )
+    start, stop = highest ** (1 / rho), lowest ** (1 / rho)
+    inner = [(start + i / (steps - 1) * (stop - start)) ** rho for i in range(1, steps - 1)]
+    return [highest, *inner, lowest, 0.0]
+
+
+def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.empty_like(like).normal_(generator=generator)
+
+
+@torch.inference_mode()
+def heun(
+    denoise: Denoiser,
+    start: Tensor,
+    levels: list[float],
+    churn: float = 0.0,
+    generator: torch.Generator | None = None,
+    known: Measurement | None = None,
+    repeats: int = 1,
+    watch: Watch = ignore,
+) -> Tensor:
+    """Samples along dx = (x − r(x, σ)) / σ dσ, the probability-flow ODE, by Heun's rule (Karras et al., 2022).
+
+    With `churn`, noise is added before every step and the step made as much longer, which forgets errors.
+
+    Args:
+        denoise: r.
+        start: Samples at the first level: those of N(0, σ² I), at a level that drowns the data, (batch, *dims).
+        levels: Falling, and 0 at the end, such as of `ladder`.
+        churn: γ in [0, √2 − 1]: before a step σ grows to (1 + γ) σ.
+        generator: Of the added noise, on the samples' device; torch's global one if None.
+        known: What the samples are to agree with: every reconstruction is made to, and x is kept at y + A noise.
+        repeats: With `known`, how often every step is taken, noise added again between: known and new parts agree
+            better (Lugmayr et al., 2022).
+        watch: Called with the reconstructions of every level.
+
+    Returns:
+        Samples, (batch, *dims), exactly as known if anything is.
+
+    Raises:
+        ValueError: If churn or repeats lie out of range.
+    """
+    if not 0 <= churn <= 2**0.5 - 1 or repeats < 1:
+        raise ValueError(f"heun needs churn in [0, 0.414] and repeats >= 1, got {churn} and {repeats}.")
+
+    def slope(x: Tensor, level: float) -> tuple[Tensor, Tensor]:
+        clean = denoise(x, level)
+        clean = clean if known is None else known.consistent(clean)
+        return clean, (x - clean) / level
+
+    x = start
+    for level, after in pairwise(levels):
+        for repeat in range(repeats if known is not None and after > 0 else 1):
+            if repeat:
+                x = x + (level**2 - after**2) ** 0.5 * _normal(x, generator)
+            if known is not None:
+                x = known.consistent(x, level * _normal(x, generator))
+            raised = (1 + churn) * level
+            if churn:
+                x = x + (raised**2 - level**2) ** 0.5 * _normal(x, generator)
+            clean, first = slope(x, raised)
+            ahead = x + (after - raised) * first
+            if after > 0:
+                ahead = x + (after - raised) * (first + slope(ahead, after)[1]) / 2
+            x = ahead
+        watch(clean)
+    return x if known is None else known.consistent(x)
+
+
+@torch.inference_mode()
+def langevin(
+    denoise: Denoiser,
+    start: Tensor,
+    levels: Iterable[float],
+    steps: int = 10,
+    rate: float = 0.2,
+    generator: torch.Generator | None = None,
+    watch: Watch = ignore,
+) -> Tensor:
+    """Samples by annealed Langevin dynamics: x ← x + α/2 ∇ log p_σ(x) + √α ε, α = rate · σ² (Song and Ermon, 2019).
+
+    Args:
+        denoise: r, whose score is taken.
+        start: Samples at the first level, (batch, *dims).
+        levels: Falling; a 0 at the end is left out.
+        steps: At every level, >= 1.
+        rate: Of a step, in (0, 2).
+        generator: On the samples' device; torch's global one if None.
+        watch: Called with the reconstructions of every level.
+
+    Returns:
+        The reconstructions of the last samples, (batch, *dims): without the noise of the lowest level.
+
+    Raises:
+        ValueError: If a number lies out of range.
+    """
+    if steps < 1 or not 0 < rate < 2:
+        raise ValueError(f"langevin needs steps >= 1 and a rate in (0, 2), got {steps} and {rate}.")
+    x = clean = start
+    for level in levels:
+        if level == 0:
+            break
+        for _ in range(steps):
+            clean = denoise(x, level)
+            x = x + rate / 2 * (clean - x) + rate**0.5 * level * _normal(x, generator)
+        clean = denoise(x, level)
+        watch(clean)
+    return clean
+
+
+@torch.inference_mode()
+def chain(
+    model: DenoisingAutoencoder,
+    corruption: Corruption,
+    start: Tensor,
+    steps: int,
+    sampled: bool = True,
+    generator: torch.Generator | None = None,
+    watch: Watch = ignore,
+) -> Tensor:
+    """The chain of a generative stochastic network: x̃ ~ q(· | x), x ~ p(· | r(x̃)), and again (Bengio et al., 2013).
+
+    Its stationary distribution is that of the data, as far as r is right; walkback training makes r right there.
+
+    Args:
+        model: Trained under the corruption.
+        corruption: q.
+        start: Samples it begins with, (batch, *dims).
+        steps: How many, >= 1.
+        sampled: Whether x is sampled; else it is the mean.
+        generator: On the samples' device; torch's global one if None.
+        watch: Called with the mean reconstructions of every step.
+
+    Returns:
+        The last mean reconstructions, (batch, *dims).
+
+    Raises:
+        ValueError: If there are no steps, or the model's loss has no distribution to sample.
+    """
+    if steps < 1:
+        raise ValueError(f"A chain needs one step or more, got {steps}.")
+    x, mean = start, start
+    for _ in range(steps):
+        noisy, level, _ = corruption(x, generator)
+        output = model(noisy, level).float()
+        mean = model.loss.link(output)
+        x = model.loss.sample(output, generator) if sampled else mean
+        watch(mean)
+    return mean
 
 
 @torch.inference_mode()

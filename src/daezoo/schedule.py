@@ -1,8 +1,8 @@
-"""How the noise level is drawn: fixed, uniform per sample, or progressive over training."""
+"""How the noise level is drawn: fixed, uniform or log-uniform per sample, or progressive over training."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, log
 
 import torch
 from torch import Tensor
@@ -92,6 +92,39 @@ class Uniform(Level):
     ) -> Tensor:
         """One independent level per sample."""
         return self.low + (self.high - self.low) * torch.rand(batch, generator=generator, device=device)
+
+
+@dataclass(frozen=True)
+class LogUniform(Level):
+    """A level of its own for every sample, whose logarithm is uniform in [ln low, ln high): each scale as often.
+
+    Args:
+        low: Smallest level, > 0.
+        high: Largest level.
+
+    Raises:
+        ValueError: If not 0 < low <= high.
+    """
+
+    low: float = 0.01
+    high: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.low <= self.high:
+            raise ValueError(f"LogUniform needs 0 < low <= high, got low={self.low} and high={self.high}.")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Low and high."""
+        return self.low, self.high
+
+    def draw(
+        self, batch: int, generator: torch.Generator | None, progress: float, device: torch.device | None = None
+    ) -> Tensor:
+        """One independent level per sample."""
+        part = torch.rand(batch, generator=generator, device=device)
+        return (log(self.low) + log(self.high / self.low) * part).exp()
 
 
 @dataclass(frozen=True)

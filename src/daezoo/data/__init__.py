@@ -1,8 +1,9 @@
-"""The data modules: every one yields clean samples, in [0, 1] but for tables, and corrupts them on the device."""
+"""The data modules: clean samples, in [0, 1] but for tables and densities, which are corrupted on the device."""
 
 from daezoo.data.arrays import ArraysData
 from daezoo.data.base import DenoisingDataModule
 from daezoo.data.cifar10 import CIFAR10Data
+from daezoo.data.density import DensityData
 from daezoo.data.digits import DigitsData
 from daezoo.data.images import ImagesData, PhotographsData
 from daezoo.data.mnist import FashionMNISTData, MNISTData
@@ -17,6 +18,7 @@ __all__ = [
     "ArraysData",
     "CIFAR10Data",
     "DenoisingDataModule",
+    "DensityData",
     "DigitsData",
     "FashionMNISTData",
     "ImagesData",

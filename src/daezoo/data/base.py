@@ -316,10 +316,11 @@ class DenoisingDataModule(PlainHyperparameters, L.LightningDataModule, ABC):
         if recorded and isinstance(corruption, Recorded):
             noisy, level, mask = corruption.between(clean, *recorded)
         else:
-            noisy, level, mask = noise(corruption.bound(self.reservoir), clean, stream)
+            corruption = corruption.bound(self.reservoir)
+            noisy, level, mask = noise(corruption, clean, stream)
         if batch.observed is not None:  # what is missing stays so
             noisy, mask = torch.where(batch.observed, noisy, clean), mask & batch.observed
-        return Batch(noisy, clean, level, mask, batch.label, batch.index, noise, batch.observed)
+        return Batch(noisy, clean, level, mask, batch.label, batch.index, noise, batch.observed, corruption)
 
     def evaluation_batch(
         self, batch: Sample, split: str, corruption: Corruption | None = None, stream: str = "input"

@@ -214,9 +214,14 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         return self.terms(self(batch.noisy, batch.level) if output is None else output, batch)
 
     def terms(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Reconstruction loss of an output, and the penalties."""
-        terms = {"reconstruction": self.loss(output, batch.clean, batch.mask, batch.observed).mean()}
+        """Reconstruction loss of an output, weighted as its level says, and the penalties."""
+        losses = self.loss(output, batch.clean, batch.mask, batch.observed) * self.level_weight(batch.level)
+        terms = {"reconstruction": losses.mean()}
         return terms | {penalty.name: penalty(self, batch) for penalty in self.penalties}
+
+    def level_weight(self, level: Tensor) -> Tensor | float:
+        """What the loss of a sample counts under noise of a level, (batch,): 1 unless a family says otherwise."""
+        return 1.0
 
     def compile_networks(self, mode: str) -> None:
         """Compile `forward` by torch.compile; corruption and loss stay outside, and weights keep their names.

@@ -10,7 +10,7 @@ from daezoo.architectures import Architecture, ConvStack
 from daezoo.corruption import Clean, Corruption
 from daezoo.losses import Penalty, ReconstructionLoss
 from daezoo.models.base import DenoisingAutoencoder, identity
-from daezoo.networks.residual import Condition
+from daezoo.networks.residual import Condition, NoisePredictor
 from daezoo.optim import Optimizer
 
 TILE = 1024
@@ -57,7 +57,10 @@ class ResidualDAE(DenoisingAutoencoder):
         if len(self.shape) != 3:
             raise ValueError(f"ResidualDAE needs images (C, H, W), got samples of shape {self.shape}.")
         self.save_hyperparameters()
-        self.network = (network or ConvStack()).build(self.shape[0], condition)
+        built = (network or ConvStack()).build(self.shape[0], condition)
+        if not isinstance(built, NoisePredictor):
+            raise ValueError(f"ResidualDAE needs a network for images, not {type(network).__name__}.")
+        self.network = built
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
 

@@ -10,16 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Outputs = Float[Tensor, "batch *outputs"]
-Activation = Literal["sigmoid", "relu", "linear"]
+Activation = Literal["sigmoid", "relu", "linear", "tanh"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "relu": torch.relu,
     "linear": lambda x: x,
+    "tanh": torch.tanh,
 }
 SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda h: h * (1 - h),
     "relu": lambda h: (h > 0).to(h.dtype),
     "linear": torch.ones_like,
+    "tanh": lambda h: 1 - h.square(),
 }
 """s' as a function of s."""
 
@@ -32,7 +34,7 @@ class AutoencoderLayer(nn.Module):
     Args:
         visible: Width of x.
         hidden: Width of h.
-        activation: s, the logistic function, the rectifier or the identity.
+        activation: s, the logistic function, the rectifier, the identity or tanh.
         tied: Whether the decoder uses the encoder's weights.
         parameters: Outputs for each element of x.
         kept: How many of the largest units of h keep their value, the others becoming 0 (k-sparse: Makhzani and Frey,

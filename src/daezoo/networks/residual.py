@@ -137,17 +137,31 @@ class NoisePredictor(nn.Module, ABC):
     def hidden_maps(self, x: Images, embedding: Float[Tensor, "batch embedding"] | None) -> Maps:
         """The last hidden feature map, of the padded and shuffled image with its map."""
 
+    def code_maps(self, x: Images, embedding: Float[Tensor, "batch embedding"] | None) -> Maps:
+        """The map that says most of what is in an image, of the same input: the last unless a network has a better."""
+        return self.hidden_maps(x, embedding)
+
     def features(self, noisy: Images, level: Levels | None = None) -> Maps:
         """The last hidden feature map, (batch, width, H / shuffle, W / shuffle) of the padded image."""
+        return self.hidden_maps(*self._told(noisy, level))
+
+    def code(self, noisy: Images, level: Levels | None = None) -> Float[Tensor, "batch maps"]:
+        """What `code_maps` finds, averaged over the image."""
+        return self.code_maps(*self._told(noisy, level)).mean((2, 3))
+
+    def _told(
+        self, noisy: Images, level: Levels | None
+    ) -> tuple[Float[Tensor, "batch inputs height width"], Float[Tensor, "batch embedding"] | None]:
+        """The padded and shuffled image with its map of the level, and the level's embedding, where there is one."""
         x = F.pixel_unshuffle(mirrored(noisy, self.stride), self.shuffle)
         if self.condition == "none":
-            return self.hidden_maps(x, None)
+            return x, None
         if level is None:
             raise ValueError(f"A network that is conditioned on the noise level ({self.condition}) needs it.")
         if self.embedding is not None:
-            return self.hidden_maps(x, self.embedding(level))
+            return x, self.embedding(level)
         told = level.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])
-        return self.hidden_maps(torch.cat([x, told], 1), None)
+        return torch.cat([x, told], 1), None
 
     def forward(self, noisy: Images, level: Levels | None = None) -> Images:
         """The predicted noise, shaped like the input."""
@@ -294,13 +308,20 @@ class UNet(NoisePredictor):
 
     def hidden_maps(self, x: Images, embedding: Float[Tensor, "batch embedding"] | None) -> Maps:
         """The last hidden feature map, (batch, widths[0], H / shuffle, W / shuffle)."""
-        x = self.first(x)
-        kept = []
+        x, kept = self._down(x, embedding)
+        for blocks, double in zip(reversed(self.up), reversed(self.doubled), strict=True):
+            x = blocks(double(x) + kept.pop(), embedding)
+        return x
+
+    def code_maps(self, x: Images, embedding: Float[Tensor, "batch embedding"] | None) -> Maps:
+        """The smallest maps, (batch, widths[-1], …)."""
+        return self._down(x, embedding)[0]
+
+    def _down(self, x: Images, embedding: Float[Tensor, "batch embedding"] | None) -> tuple[Maps, list[Tensor]]:
+        """The smallest maps, and those of the larger scales."""
+        x, kept = self.first(x), []
         for blocks, halve in zip(self.down, self.halved, strict=True):
             x = blocks(x, embedding)
             kept.append(x)
             x = halve(x)
-        x = self.bottom(x, embedding)
-        for blocks, double in zip(reversed(self.up), reversed(self.doubled), strict=True):
-            x = blocks(double(x) + kept.pop(), embedding)
-        return x
+        return self.bottom(x, embedding), kept
