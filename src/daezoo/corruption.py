@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from io import BytesIO
-from math import ceil, isfinite, pi
+from math import ceil, fsum, isfinite, log, pi
 from typing import Any, ClassVar, NamedTuple, get_args
 
 import numpy as np
@@ -26,14 +26,19 @@ from daezoo.batch import Corrupted
 from daezoo.schedule import Fixed, Level
 
 Samples = Float[Tensor, "batch *dims"]
+PerSample = Float[Tensor, " batch"]
 
 
 class Corruption(ABC):
     """A corruption process q(noisy | clean).
 
     A subclass is a frozen dataclass that names the field holding its level and draws the noise when called.
+
+    Attributes:
+        measure: What exp of `log_prob` is, a "probability" or a "density"; None if neither, or there is none.
     """
 
+    measure: ClassVar[str | None] = None
     level_name: ClassVar[str | None] = None
     highest: ClassVar[float] = 1.0
     unit: ClassVar[str] = "probability"
@@ -89,16 +94,74 @@ class Corruption(ABC):
             progress: Share of the training that is over, in [0, 1], for progressive levels.
         """
 
+    def log_prob(self, noisy: Samples, clean: Samples) -> PerSample:
+        """The logarithm of q(noisy | clean) in nats, summed over elements: -inf where no noise leads.
+
+        Args:
+            noisy: Noisy samples, (batch, *dims).
+            clean: Clean samples of the same shape.
+
+        Raises:
+            ValueError: If no formula of it is known, the level is not fixed or leaves no density, or shapes differ.
+        """
+        raise ValueError(f"{type(self).__name__} has no log_prob: no formula of q(noisy | clean) is known.")
+
+    def score(self, noisy: Samples, clean: Samples) -> Samples:
+        """The gradient of `log_prob` with respect to noisy, (batch, *dims).
+
+        Raises:
+            ValueError: If q(noisy | clean) is no density, or one without a formula; else as `log_prob`.
+        """
+        raise ValueError(f"{type(self).__name__} has no score: q(noisy | clean) is no density of a known formula.")
+
+    def mean_squared_error_of_identity(self, clean: Samples) -> PerSample:
+        """E‖noisy − clean‖² / elements over the noise and its level: what leaving everything as it is costs.
+
+        A progressive level is at its end.
+
+        Raises:
+            ValueError: If no formula of it is known.
+        """
+        self._check_floating(clean)
+        none = torch.zeros_like(clean)
+        return _flat(self._moved(clean, none, none)[1]).mean(1)
+
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        """E[e] and E[e²] of noisy = clean + e, from those before this corruption: what makes `Compose` easy."""
+        raise ValueError(f"{type(self).__name__} has no mean_squared_error_of_identity: no formula of it is known.")
+
+    def _moment(self, power: int) -> float:
+        assert self.level is not None
+        return self.level.moment(power)
+
+    def _fixed_level(self, method: str, noisy: Tensor, clean: Tensor) -> float:
+        """The level, if samples and level are such that the method has an answer."""
+        self._check_floating(noisy, clean)
+        if noisy.shape != clean.shape:
+            shapes = f"{tuple(noisy.shape)} and {tuple(clean.shape)}"
+            raise ValueError(f"{type(self).__name__} {method} needs noisy and clean of one shape, got {shapes}.")
+        assert self.level is not None
+        level, highest = self.level.bounds
+        if level < highest:
+            raise ValueError(f"{type(self).__name__} {method} needs a fixed level, got {self.level}: use .at(level).")
+        if level == 0 and self.measure == "density":
+            raise ValueError(f"{type(self).__name__} {method} needs {self.level_name} > 0: at 0 it is a point mass.")
+        return float(level)
+
+    def _check_floating(self, *samples: Tensor) -> None:
+        for one in samples:
+            if not one.is_floating_point():
+                raise ValueError(
+                    f"{type(self).__name__} is for floating point in [0, 1], got {one.dtype}: divide by 255."
+                )
+
     def draw_level(self, clean: Samples, generator: torch.Generator | None, progress: float) -> Tensor:
         """A level for each sample, shaped to broadcast against `clean`: (batch, 1, …).
 
         Raises:
             ValueError: If `clean` is of whole numbers.
         """
-        if not clean.is_floating_point():
-            raise ValueError(
-                f"{type(self).__name__} is for floating point in [0, 1], got {clean.dtype}: divide by 255."
-            )
+        self._check_floating(clean)
         if self.level is None:
             return torch.zeros(len(clean), *[1] * (clean.ndim - 1), device=clean.device)
         level = self.level.draw(len(clean), generator, progress, clean.device)
@@ -123,6 +186,25 @@ def _normal(clean: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
 
 
+def _flat(elements: Tensor) -> Tensor:
+    """(batch, *dims) as (batch, D), of samples that are numbers too."""
+    return elements[:, None].flatten(1)
+
+
+def _log_normal(error: Tensor, sigma: Tensor | float) -> Tensor:
+    return -0.5 * (error / sigma).square() - torch.as_tensor(sigma, dtype=error.dtype).log() - 0.5 * log(2 * pi)
+
+
+def _log_chances(clean: Tensor, *chances: tuple[float, Tensor]) -> Tensor:
+    """For each element, the logarithm of the sum of those probabilities whose condition holds.
+
+    Sums are taken in float64 on the CPU, so that what is certain has the probability 1 in float32 too.
+    """
+    sums = [fsum(chance for place, (chance, _) in enumerate(chances) if key >> place & 1) for key in range(8)]
+    key = torch.stack([holds.long() << place for place, (_, holds) in enumerate(chances)]).sum(0)
+    return torch.tensor(sums, dtype=torch.float64).log().to(clean)[key]
+
+
 @dataclass(frozen=True)
 class Clean(Corruption):
     """No corruption: the plain autoencoder."""
@@ -131,6 +213,9 @@ class Clean(Corruption):
         """A copy, and nothing masked."""
         level = self.draw_level(clean, generator, progress)
         return Corrupted(clean.clone(), level.flatten(), torch.zeros_like(clean, dtype=torch.bool))
+
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        return error, square
 
 
 @dataclass(frozen=True)
@@ -167,12 +252,26 @@ class Gaussian(Corruption):
     level_name: ClassVar[str] = "sigma"
     unit: ClassVar[str] = "data units"
     highest: ClassVar[float] = float("inf")
+    measure: ClassVar[str] = "density"
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Add the noise."""
         level = self.draw_level(clean, generator, progress)
         noisy = clean + level.to(clean.dtype) * _normal(clean, generator)
         return Corrupted(noisy, level.flatten(), (level > 0).expand_as(clean))
+
+    def log_prob(self, noisy: Samples, clean: Samples) -> PerSample:
+        """The log-density."""
+        sigma = self._fixed_level("log_prob", noisy, clean)
+        return _flat(_log_normal(noisy - clean, sigma)).sum(1)
+
+    def score(self, noisy: Samples, clean: Samples) -> Samples:
+        """(x − x̃) / σ²."""
+        sigma = self._fixed_level("score", noisy, clean)
+        return (clean - noisy) / sigma**2
+
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        return error, square + self._moment(2)
 
 
 @dataclass(frozen=True)
@@ -191,12 +290,22 @@ class Masking(Corruption):
 
     ratio: float | Level = 0.25
     level_name: ClassVar[str] = "ratio"
+    measure: ClassVar[str] = "probability"
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Set the masked elements to 0."""
         level = self.draw_level(clean, generator, progress)
         (mask,) = _hit(clean, generator, level)
         return Corrupted(clean.masked_fill(mask, 0.0), level.flatten(), mask)
+
+    def log_prob(self, noisy: Samples, clean: Samples) -> PerSample:
+        """The log-probability; of an element that is 0 already, that of staying 0 is 1."""
+        ratio = self._fixed_level("log_prob", noisy, clean)
+        return _flat(_log_chances(clean, (ratio, noisy == 0), (1 - ratio, noisy == clean))).sum(1)
+
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        ratio = self._moment(1)
+        return error.lerp(-clean, ratio), square.lerp(clean.square(), ratio)
 
 
 @dataclass(frozen=True)
@@ -216,6 +325,7 @@ class SaltAndPepper(Corruption):
     low: float = 0.0
     high: float = 1.0
     level_name: ClassVar[str] = "ratio"
+    measure: ClassVar[str] = "probability"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -228,6 +338,16 @@ class SaltAndPepper(Corruption):
         pepper, mask = _hit(clean, generator, level / 2, level)
         noisy = clean.masked_fill(mask, self.high).masked_fill(pepper, self.low)
         return Corrupted(noisy, level.flatten(), mask)
+
+    def log_prob(self, noisy: Samples, clean: Samples) -> PerSample:
+        """The log-probability; an element that is `low` or `high` already may stay so for two reasons."""
+        ratio = self._fixed_level("log_prob", noisy, clean)
+        pepper, salt = (ratio / 2, noisy == self.low), (ratio / 2, noisy == self.high)
+        return _flat(_log_chances(clean, pepper, salt, (1 - ratio, noisy == clean))).sum(1)
+
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        ratio, pepper, salt = self._moment(1), self.low - clean, self.high - clean
+        return error.lerp((pepper + salt) / 2, ratio), square.lerp((pepper.square() + salt.square()) / 2, ratio)
 
 
 @dataclass(frozen=True)
@@ -255,6 +375,22 @@ class GaussianMasking(Corruption):
         level = self.draw_level(clean, generator, progress)
         (mask,) = _hit(clean, generator, level)
         return Corrupted(torch.where(mask, self.sigma * _normal(clean, generator), clean), level.flatten(), mask)
+
+    def log_prob(self, noisy: Samples, clean: Samples) -> PerSample:
+        """The log-density with respect to Lebesgue measure plus a point mass of 1 at the clean element.
+
+        It is log(1 − ratio) where x̃ᵢ = xᵢ, and log ratio + log N(x̃ᵢ; 0, σ²) elsewhere, or everywhere if the ratio is 1.
+        """
+        ratio = self._fixed_level("log_prob", noisy, clean)
+        if self.sigma == 0:
+            raise ValueError("GaussianMasking log_prob needs sigma > 0: at 0 it has no density. Take Masking.")
+        replaced, kept = torch.tensor([ratio, 1 - ratio], dtype=torch.float64).log().tolist()
+        here = (noisy == clean) & (ratio < 1)
+        return _flat(torch.where(here, kept, replaced + _log_normal(noisy, self.sigma))).sum(1)
+
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        ratio = self._moment(1)
+        return error.lerp(-clean, ratio), square.lerp(clean.square() + self.sigma**2, ratio)
 
 
 @dataclass(frozen=True)
@@ -302,6 +438,10 @@ class BlockMasking(Corruption):
         draw = draw.view(batch, *[1] * max(clean.ndim - 3, 0), *clean.shape[max(clean.ndim - 2, 1) :])
         mask = (draw < level).expand_as(clean)
         return Corrupted(clean.masked_fill(mask, self.value), level.flatten(), mask)
+
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        ratio, hole = self._moment(1), self.value - clean
+        return error.lerp(hole, ratio), square.lerp(hole.square(), ratio)
 
 
 class Reservoir(NamedTuple):
@@ -376,6 +516,15 @@ class SwapNoise(Corruption):
         noisy = torch.where(mask, donors.gather(0, pick), flat)
         return Corrupted(noisy.view_as(clean), level.flatten(), mask.view_as(clean))
 
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        if self.reservoir is None:
+            raise ValueError(
+                "SwapNoise has no mean_squared_error_of_identity while it takes values from the batch: use .bound."
+            )
+        ratio, rows = self._moment(1), self.reservoir.rows.to(clean)
+        away = rows.mean(0) - clean
+        return error.lerp(away, ratio), square.lerp(away.square() + rows.var(0, correction=0), ratio)
+
 
 @dataclass(frozen=True)
 class Scratches(Corruption):
@@ -440,6 +589,7 @@ class Poisson(Corruption):
     level_name: ClassVar[str] = "gain"
     unit: ClassVar[str] = "data units"
     highest: ClassVar[float] = float("inf")
+    measure: ClassVar[str] = "probability"
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Count the photons."""
@@ -454,6 +604,23 @@ class Poisson(Corruption):
         for row, seed in enumerate(seeds):
             photons[row] = torch.poisson(rates[row], torch.Generator(clean.device).manual_seed(seed))
         return Corrupted(torch.where(hit, gain * photons, clean), level.flatten(), hit.expand_as(clean))
+
+    def log_prob(self, noisy: Samples, clean: Samples) -> PerSample:
+        """The log-probability of so many photons: -inf unless x̃ is a multiple of the gain, up to rounding."""
+        gain = self._fixed_level("log_prob", noisy, clean)
+        if gain < 1e-9:
+            return _flat(_log_chances(clean, (1.0, noisy == clean))).sum(1)
+        count, rate = (noisy.double() / gain).round(), clean.double().clamp_min(0) / gain
+        rounding = 4 * max(torch.finfo(kind).eps for kind in (noisy.dtype, torch.float32))  # levels are float32
+        whole = torch.isclose(noisy.double(), gain * count, rtol=rounding, atol=0.0) & (count >= 0) & count.isfinite()
+        logs = torch.xlogy(count, rate) - rate - (count + 1).lgamma()
+        return _flat(logs.where(whole, -torch.inf)).sum(1).to(clean.dtype)
+
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        if square.any():
+            raise ValueError("Poisson after other noise has no mean_squared_error_of_identity of a known formula.")
+        gain, dark = self._moment(1), clean.clamp_max(0)
+        return (error, square) if gain < 1e-9 else (-dark, dark.square() + gain * clean.clamp_min(0))
 
 
 @dataclass(frozen=True)
@@ -473,12 +640,32 @@ class Speckle(Corruption):
     level_name: ClassVar[str] = "sigma"
     unit: ClassVar[str] = "of the element"
     highest: ClassVar[float] = float("inf")
+    measure: ClassVar[str] = "density"
 
     def __call__(self, clean: Samples, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
         """Scale every element by a factor of its own."""
         level = self.draw_level(clean, generator, progress)
         noisy = clean * (1 + level.to(clean.dtype) * _normal(clean, generator))
         return Corrupted(noisy, level.flatten(), (level > 0).expand_as(clean))
+
+    def log_prob(self, noisy: Samples, clean: Samples) -> PerSample:
+        """The log-density, of clean samples without zeros, which are point masses."""
+        deviation = self._deviation("log_prob", noisy, clean)
+        return _flat(_log_normal(noisy - clean, deviation)).sum(1)
+
+    def score(self, noisy: Samples, clean: Samples) -> Samples:
+        """(x − x̃) / (σ x)², of clean samples without zeros."""
+        deviation = self._deviation("score", noisy, clean)
+        return (clean - noisy) / deviation.square()
+
+    def _deviation(self, method: str, noisy: Tensor, clean: Tensor) -> Tensor:
+        deviation = self._fixed_level(method, noisy, clean) * clean.abs()
+        if not deviation.all():
+            raise ValueError(f"Speckle {method} needs clean elements other than 0, whose noise has no density.")
+        return deviation
+
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        return error, square + self._moment(2) * (clean.square() + 2 * clean * error + square)
 
 
 def _images(corruption: Corruption, clean: Tensor) -> None:
@@ -587,6 +774,9 @@ class Compose(Corruption):
         twice = self.second(once.noisy, generator, progress)
         return Corrupted(twice.noisy, twice.level, once.mask | twice.mask)
 
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        return self.second._moved(clean, *self.first._moved(clean, error, square))
+
 
 @dataclass(frozen=True)
 class OneOf(Corruption):
@@ -615,3 +805,15 @@ class OneOf(Corruption):
         drawn = [choice(clean, generator, progress) for choice in self.choices]
         sample = torch.arange(len(clean), device=clean.device)
         return Corrupted(*(torch.stack(parts)[pick, sample] for parts in zip(*drawn, strict=True)))
+
+    def log_prob(self, noisy: Samples, clean: Samples) -> PerSample:
+        """The logarithm of the mean over choices, all of which must have densities or all probabilities."""
+        kinds = [choice.measure for choice in self.choices]
+        if None in kinds or len(set(kinds)) > 1:
+            raise ValueError(f"OneOf log_prob needs choices that all have densities or all probabilities, got {kinds}.")
+        found = torch.stack([choice.log_prob(noisy, clean) for choice in self.choices])
+        return found.logsumexp(0) - log(len(found))
+
+    def _moved(self, clean: Tensor, error: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        means, squares = zip(*(choice._moved(clean, error, square) for choice in self.choices), strict=True)
+        return torch.stack(means).mean(0), torch.stack(squares).mean(0)

@@ -39,6 +39,10 @@ class Level(ABC):
             device: Where the levels are wanted.
         """
 
+    @abstractmethod
+    def moment(self, power: int) -> float:
+        """The mean of levelᵖ, p the power, at the end of the training."""
+
 
 @dataclass(frozen=True)
 class Fixed(Level):
@@ -60,6 +64,10 @@ class Fixed(Level):
     ) -> Tensor:
         """The value, `batch` times."""
         return torch.full((batch,), self.value, device=device)
+
+    def moment(self, power: int) -> float:
+        """The value's power."""
+        return self.value**power
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,10 @@ class Uniform(Level):
     ) -> Tensor:
         """One independent level per sample."""
         return self.low + (self.high - self.low) * torch.rand(batch, generator=generator, device=device)
+
+    def moment(self, power: int) -> float:
+        """(aᵖ + aᵖ⁻¹b + … + bᵖ) / (p + 1), a and b the bounds."""
+        return sum(self.low ** (power - k) * self.high**k for k in range(power + 1)) / (power + 1)
 
 
 @dataclass(frozen=True)
@@ -151,3 +163,7 @@ class Progressive(Level):
     ) -> Tensor:
         """The level at this point of the training, `batch` times."""
         return torch.full((batch,), self.start + progress * (self.stop - self.start), device=device)
+
+    def moment(self, power: int) -> float:
+        """That of `stop`."""
+        return self.stop**power
