@@ -28,7 +28,7 @@ from daezoo.corruption import (
     Speckle,
     SwapNoise,
 )
-from daezoo.schedule import Fixed, Progressive, Uniform
+from daezoo.schedule import Fixed, LogUniform, Progressive, Uniform
 
 quick = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 ROWS = torch.tensor([[-1.0, 0.0, 0.5, 1.0], [2.0, 0.1, 0.2, 1.0], [0.5, 0.3, 0.9, 1.0]])
@@ -119,7 +119,18 @@ def test_errors_of_the_identity_worked_out_by_hand(corruption, expected):
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("level", [Fixed(0.3), Uniform(0.2, 0.7), Uniform(0.4, 0.4), Progressive(0.1, 0.9)], ids=str)
+@pytest.mark.parametrize(
+    "level",
+    [
+        Fixed(0.3),
+        Uniform(0.2, 0.7),
+        Uniform(0.4, 0.4),
+        LogUniform(0.1, 2.0),
+        LogUniform(0.4, 0.4),
+        Progressive(0.1, 0.9),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("power", [0, 1, 2, 3])
 def test_moments_of_levels_are_those_of_draws(level, power):
     assert_mean(level.draw(20_000, seeded(), 1.0) ** power, level.moment(power))

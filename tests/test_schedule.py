@@ -3,9 +3,9 @@ from math import inf, nan
 import pytest
 import torch
 
-from daezoo.schedule import Fixed, Progressive, Uniform
+from daezoo.schedule import Fixed, LogUniform, Progressive, Uniform
 
-LEVELS = [Fixed(0.3), Uniform(0.2, 0.7), Progressive(0.1, 0.9), Progressive(0.9, 0.1)]
+LEVELS = [Fixed(0.3), Uniform(0.2, 0.7), LogUniform(0.01, 10.0), Progressive(0.1, 0.9), Progressive(0.9, 0.1)]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -30,6 +30,19 @@ def test_uniform_levels_fill_their_range_evenly():
     tenths = torch.histc(drawn, 10, 0.2, 0.7)
     # A tenth is hit 2000 times, standard error √(20000 · 0.1 · 0.9) = 42.4; five of them are 212.
     assert ((tenths - 2000).abs() < 212).all()
+
+
+def test_log_uniform_levels_fill_every_scale_as_often():
+    drawn = LogUniform(0.01, 10.0).draw(30_000, seeded(), 1.0).log10()
+    counts = torch.histc(drawn, 3, -2, 1)
+    # 10,000 in each decade, standard error √(30000 · ⅓ · ⅔) = 81.6
+    assert ((counts - 10_000).abs() < 408).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (0.2, 0.1)])
+def test_log_uniform_bounds_out_of_range_are_an_error(low, high):
+    with pytest.raises(ValueError, match=f"0 < low <= high, got low={low} and high={high}"):
+        LogUniform(low, high)
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0.1, 0.9), (0.9, 0.1)])

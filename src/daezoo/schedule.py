@@ -138,6 +138,12 @@ class LogUniform(Level):
         part = torch.rand(batch, generator=generator, device=device)
         return (log(self.low) + log(self.high / self.low) * part).exp()
 
+    def moment(self, power: int) -> float:
+        """(bᵖ − aᵖ) / (p ln(b/a)), a and b the bounds."""
+        if power == 0 or self.low == self.high:
+            return self.low**power
+        return (self.high**power - self.low**power) / (power * log(self.high / self.low))
+
 
 @dataclass(frozen=True)
 class Progressive(Level):
