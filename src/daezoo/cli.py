@@ -24,6 +24,7 @@ commands:
   denoise    a picture, or a folder of them: MODEL INPUT OUTPUT [--sigma auto|25] [--force]
   inpaint    fill the holes of a picture: MODEL INPUT MASK OUTPUT [--force]
   impute     fill the empty cells of a table: MODEL INPUT OUTPUT [--force]
+  sample     samples of what a model has learned: MODEL [--n 64] [--out grid.png] [--known top-half] [--quality]
   encode     codes as .parquet or .npy: RUN_OR_CKPT OUTPUT [--data NAME | --table FILE] [--split test] [--force]
   reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]; anomaly; imputation;
              patches; restoration; matrix; family [--data …] [--members …] [--budget …];
@@ -44,6 +45,7 @@ OWN = {
     "inpaint": "daezoo.inpainting",
     "noise-grid": "daezoo.evaluation.noise_grid_command",
     "probe": "daezoo.evaluation.probe_command",
+    "sample": "daezoo.sampling_command",
     "report": "daezoo.html_report",
     "reproduce": "daezoo.studies.command",
     "zoo": "daezoo.zoo.command",

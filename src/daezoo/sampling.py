@@ -4,12 +4,14 @@ A denoiser here is a function (noisy samples, σ) → E[x | noisy]: `model.denoi
 `daezoo.densities`, with which a sampler can be held against what it should give.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from daezoo.corruption import Corruption
 from daezoo.losses import CrossEntropy
@@ -24,11 +26,59 @@ def ignore(samples: Tensor) -> None:
     """Nothing."""
 
 
-class Measurement(Protocol):
+class Measurement(ABC):
     """What is known of samples: y = A x, A a linear map whose rows are orthogonal."""
 
-    def consistent(self, samples: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The samples nearest to those given, (batch, *dims), with A x = y, or A x = y + A noise."""
+    @abstractmethod
+    def consistent(self, samples: Tensor) -> Tensor:
+        """The samples nearest to those given, (batch, *dims), with A x = y."""
+
+    @abstractmethod
+    def take(self, rows: Tensor) -> "Measurement":
+        """What is known of some of the samples, by their places."""
+
+
+@dataclass(frozen=True)
+class Known(Measurement):
+    """Some elements are known: y = x where `mask` is True.
+
+    Args:
+        samples: (batch, *dims); what they have where the mask is False is not looked at.
+        mask: (batch, *dims).
+    """
+
+    samples: Tensor
+    mask: Tensor
+
+    def consistent(self, samples: Tensor) -> Tensor:
+        """The samples with the known elements put in."""
+        return torch.where(self.mask, self.samples, samples)
+
+    def take(self, rows: Tensor) -> "Known":
+        """What is known of some of the samples."""
+        return Known(self.samples[rows], self.mask[rows])
+
+
+@dataclass(frozen=True)
+class Means(Measurement):
+    """The means of blocks of `factor` x `factor` pixels are known: what super-resolution starts from.
+
+    Args:
+        small: The means, (batch, C, H / factor, W / factor).
+        factor: Side of a block.
+    """
+
+    small: Tensor
+    factor: int = 2
+
+    def consistent(self, samples: Tensor) -> Tensor:
+        """The samples, every block shifted to its mean."""
+        lacking = self.small - F.avg_pool2d(samples, self.factor)
+        return samples + lacking.repeat_interleave(self.factor, 2).repeat_interleave(self.factor, 3)
+
+    def take(self, rows: Tensor) -> "Means":
+        """What is known of some of the samples."""
+        return Means(self.small[rows], self.factor)
 
 
 def score(denoise: Denoiser, noisy: Tensor, sigma: float) -> Tensor:
@@ -75,7 +125,28 @@ def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.empty_like(like).normal_(generator=generator)
 
 
-@torch.inference_mode()
+def fitting(denoise: Denoiser, x: Tensor, level: float, known: Measurement, data_std: float) -> Tensor:
+    """E[x | x̃, y]: the reconstruction of noisy samples of which something is known (Song et al., 2023, ΠGDM).
+
+    r + σ²/v · J(x̃)ᵀ A⁺(y − A r), J the Jacobian of r, v = σ² s² / (σ² + s²): exact if the elements of x given x̃ were
+    independent, of variance v, as those of white data are. What is known is then put in.
+
+    Args:
+        denoise: r, which is differentiated.
+        x: x̃, (batch, *dims).
+        level: σ.
+        known: y and A.
+        data_std: s, in data units.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        clean = denoise(x, level)
+        lacking = known.consistent(clean.detach()) - clean.detach()
+        (back,) = torch.autograd.grad(clean, x, lacking)
+    return known.consistent(clean.detach() + (level**2 + data_std**2) / data_std**2 * back)
+
+
+@torch.no_grad()
 def heun(
     denoise: Denoiser,
     start: Tensor,
@@ -83,7 +154,7 @@ def heun(
     churn: float = 0.0,
     generator: torch.Generator | None = None,
     known: Measurement | None = None,
-    repeats: int = 1,
+    data_std: float = 0.5,
     watch: Watch = ignore,
 ) -> Tensor:
     """Samples along dx = (x − r(x, σ)) / σ dσ, the probability-flow ODE, by Heun's rule (Karras et al., 2022).
@@ -96,40 +167,33 @@ def heun(
         levels: Falling, and 0 at the end, such as of `ladder`.
         churn: γ in [0, √2 − 1]: before a step σ grows to (1 + γ) σ.
         generator: Of the added noise, on the samples' device; torch's global one if None.
-        known: What the samples are to agree with: every reconstruction is made to, and x is kept at y + A noise.
-        repeats: With `known`, how often every step is taken, noise added again between: known and new parts agree
-            better (Lugmayr et al., 2022).
+        known: What the samples are to agree with: then r is `fitting`.
+        data_std: Of the data's elements; for `known`.
         watch: Called with the reconstructions of every level.
 
     Returns:
         Samples, (batch, *dims), exactly as known if anything is.
 
     Raises:
-        ValueError: If churn or repeats lie out of range.
+        ValueError: If churn lies out of range.
     """
-    if not 0 <= churn <= 2**0.5 - 1 or repeats < 1:
-        raise ValueError(f"heun needs churn in [0, 0.414] and repeats >= 1, got {churn} and {repeats}.")
+    if not 0 <= churn <= 2**0.5 - 1:
+        raise ValueError(f"heun needs churn in [0, 0.414], got {churn}.")
 
-    def slope(x: Tensor, level: float) -> tuple[Tensor, Tensor]:
-        clean = denoise(x, level)
-        clean = clean if known is None else known.consistent(clean)
-        return clean, (x - clean) / level
+    def clean_of(x: Tensor, level: float) -> Tensor:
+        return denoise(x, level) if known is None else fitting(denoise, x, level, known, data_std)
 
     x = start
     for level, after in pairwise(levels):
-        for repeat in range(repeats if known is not None and after > 0 else 1):
-            if repeat:
-                x = x + (level**2 - after**2) ** 0.5 * _normal(x, generator)
-            if known is not None:
-                x = known.consistent(x, level * _normal(x, generator))
-            raised = (1 + churn) * level
-            if churn:
-                x = x + (raised**2 - level**2) ** 0.5 * _normal(x, generator)
-            clean, first = slope(x, raised)
-            ahead = x + (after - raised) * first
-            if after > 0:
-                ahead = x + (after - raised) * (first + slope(ahead, after)[1]) / 2
-            x = ahead
+        raised = (1 + churn) * level
+        if churn:
+            x = x + (raised**2 - level**2) ** 0.5 * _normal(x, generator)
+        clean = clean_of(x, raised)
+        slope = (x - clean) / raised
+        ahead = x + (after - raised) * slope
+        if after > 0:
+            ahead = x + (after - raised) * (slope + (ahead - clean_of(ahead, after)) / after) / 2
+        x = ahead
         watch(clean)
     return x if known is None else known.consistent(x)
 
