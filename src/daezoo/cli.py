@@ -29,6 +29,7 @@ commands:
   reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]; anomaly; imputation;
              patches; restoration; matrix; family [--data …] [--members …] [--budget …];
              vincent2010 [--problems …] [--methods …] [--recipe classic|modern] [--budget smoke|minutes|full]
+  theory     what theory says of denoisers, checked: check [RUN_OR_CKPT] [--sigma X] [--quick] [--json]
   zoo        pretrained models: list, info, download, verify, export, publish, import, prune, retrain
   report     one page, report.html, of all there is to see of a run: RUN
 
@@ -48,6 +49,7 @@ OWN = {
     "sample": "daezoo.sampling_command",
     "report": "daezoo.html_report",
     "reproduce": "daezoo.studies.command",
+    "theory": "daezoo.theory",
     "zoo": "daezoo.zoo.command",
 }
 """Commands, and the modules whose `run` runs them."""

@@ -61,11 +61,14 @@ def data_names() -> dict[str, str]:
     return {short.get(kind, kind.removesuffix("Data").lower()): kind for kind in kinds}
 
 
-def target_parser(command: str, description: str) -> Parser:
-    """A parser with the arguments that `open_target` needs."""
+def target_parser(command: str, description: str, required: bool = True) -> Parser:
+    """A parser with the arguments that `open_target` needs; without a target, where it is not required, None is one."""
     parser = Parser(prog=f"daezoo {command}", description=description)
     parser.add_argument(
-        "target", type=str, help="A run folder, a checkpoint, or a zoo name such as stacked.mnist-mask25."
+        "target",
+        type=str if required else str | None,
+        nargs=None if required else "?",
+        help="A run folder, a checkpoint, or a zoo name such as stacked.mnist-mask25.",
     )
     parser.add_argument("--source", type=str | None, help="Where to look for a zoo name, as for daezoo zoo.")
     parser.add_argument("--batch_size", type=int | None, help="Samples in a batch; those of the run if not given.")
