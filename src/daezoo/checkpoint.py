@@ -172,7 +172,7 @@ def load_model(path: Path, checkpoint: dict[str, Any]) -> DenoisingAutoencoder:
     except (RuntimeError, LookupError) as error:
         raise ValueError(f"The weights of {path} do not fit {type(model).__name__}: {error}") from error
     data = checkpoint.get("datamodule_hyper_parameters", {"whiten": True})
-    # what every data module yields, unless it whitens or its samples are rows of a table
-    unit = None if data.get("whiten") or "columns" in data else (0.0, 1.0)
+    # what every data module yields, unless it whitens or its samples are rows of a table or points of a density
+    unit = None if data.get("whiten") or {"columns", "density"} & data.keys() else (0.0, 1.0)
     model.value_range = checkpoint.get("value_range", unit)
     return model.eval()

@@ -186,6 +186,7 @@ def test_short_names_are_those_of_the_configurations():
     assert data_names() == {
         "arrays": "ArraysData",
         "cifar10": "CIFAR10Data",
+        "density": "DensityData",
         "digits": "DigitsData",
         "fashion_mnist": "FashionMNISTData",
         "images": "ImagesData",

@@ -12,6 +12,8 @@ from daezoo.zoo.entry import Golden, ZooError
 SAMPLES, VALUES = 4, 8
 TOLERANCE = 1e-3
 """How far a number may lie from the recorded one, in standard deviations of what it is about."""
+LEVEL = 0.1
+"""What denoisers that need the noise level are told."""
 IRRATIONAL = (5**0.5, 2**0.5, 3**0.5)
 
 
@@ -49,7 +51,7 @@ def golden(model: DenoisingAutoencoder) -> Golden:
     x = waves(model.shape).to(model.device)
     parts = {"encode": _numbers(model.encode(x))}
     if model.classifier is None:
-        parts["denoise"] = _numbers(model.denoise(x))
+        parts["denoise"] = _numbers(model.denoise(x, LEVEL))
     else:
         parts["classify"] = _numbers(model.classify(x))
     for part in parts.values():
