@@ -42,7 +42,7 @@ finetune: $(VENV)/.ready ## Train an encoder and a classifier: MODEL=NAME|RUN|CK
 report: $(VENV)/.ready ## All there is to see of a run on one page, RUN/report.html: RUN=RUN_DIR
 	@$(if $(RUN),$(BIN)/daezoo report $(RUN) $(ARGS),echo "make report needs RUN=RUN_DIR" >&2; exit 2)
 
-reproduce: $(VENV)/.ready ## Train and judge the models of a study, render docs/results.md: STUDY=features|finetuning|corruptions|vincent2010|patches|restoration|anomaly|family|matrix|imputation [BUDGET=smoke|minutes|full] [ARGS="--seeds 3"]
+reproduce: $(VENV)/.ready ## Train and judge the models of a study, render docs/results.md: STUDY=features|finetuning|corruptions|vincent2010|patches|restoration|anomaly|family|matrix|imputation|samples [BUDGET=smoke|minutes|full] [ARGS="--seeds 3"]
 	@$(if $(STUDY),$(BIN)/daezoo reproduce $(STUDY) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS),echo "make reproduce needs STUDY=…" >&2; exit 2)
 
 zoo: $(VENV)/.ready ## Download all pretrained models and check digest, strict load and golden output [ARGS="--metrics"]

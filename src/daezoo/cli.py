@@ -27,7 +27,7 @@ commands:
   sample     samples of what a model has learned: MODEL [--n 64] [--out grid.png] [--known top-half] [--quality]
   encode     codes as .parquet or .npy: RUN_OR_CKPT OUTPUT [--data NAME | --table FILE] [--split test] [--force]
   reproduce  train and judge all models of a study, and render docs/results.md: STUDY [--seeds N]; anomaly; imputation;
-             patches; restoration; matrix; family [--data …] [--members …] [--budget …];
+             patches; restoration; matrix; samples; family [--data …] [--members …] [--budget …];
              vincent2010 [--problems …] [--methods …] [--recipe classic|modern] [--budget smoke|minutes|full]
   theory     what theory says of denoisers, checked: check [RUN_OR_CKPT] [--sigma X] [--quick] [--json]
   zoo        pretrained models: list, info, download, verify, export, publish, import, prune, retrain

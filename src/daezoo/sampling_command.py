@@ -1,6 +1,7 @@
 """`daezoo sample`: samples of what a model has learned, and of what fits what is known of a picture."""
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -121,6 +122,12 @@ def draw(
                 samples = chain(model, corruption, start, ask.steps, True, draws, seen)
         found.append(samples.float().cpu())
     return torch.cat(found)[:count]
+
+
+def timed(sampled: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    """Samples, and how many seconds they took."""
+    started = time.perf_counter()
+    return sampled(), round(time.perf_counter() - started, 1)
 
 
 def problem_of(problem: Problem, clean: Tensor, seed: int) -> tuple[Measurement, Tensor]:
@@ -309,14 +316,13 @@ def run(args: list[str]) -> None:
         fit = known.take(torch.arange(len(shown)).repeat_interleave(options.each))
         count, columns = len(shown) * options.each, 2 + options.each
     seen: list[Tensor] = []
-    started = time.perf_counter()
     train = None if data is None else data.splits["train"]
-    samples = draw(model, corruption, count, ask, train, fit, seen.append)
+    samples, seconds = timed(lambda: draw(model, corruption, count, ask, train, fit, seen.append))
     found: dict[str, Any] = {
         "target": options.target,
         **ask._asdict(),
         "n": count,
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": seconds,
     }
     if data is not None and judge is not None:
         found |= {"judge": judge[0]} | quality(samples, data, judge[1])

@@ -74,7 +74,7 @@ STUDIES = {
 
 OWN = {
     name: f"daezoo.studies.{name}"
-    for name in ("anomaly", "vincent2010", "patches", "restoration", "family", "matrix", "imputation")
+    for name in ("anomaly", "vincent2010", "patches", "restoration", "family", "matrix", "imputation", "samples")
 }
 """Studies with options of their own, and the modules whose `run` runs them."""
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from daezoo.figures import save
 from daezoo.files import write_text
-from daezoo.studies import anomaly_tables, family_tables
+from daezoo.studies import anomaly_tables, family_tables, samples_tables
 from daezoo.studies import restoration_tables as restoration
 from daezoo.studies import vincent2010_tables as vincent2010
 from daezoo.studies.cells import rows_of
@@ -172,6 +172,7 @@ SECTIONS = {
     "patches": patches,
     "restoration": restoration.section,
     "anomaly": anomaly_tables.section,
+    "samples": samples_tables.section,
     "family": family_tables.section,
     "imputation": imputation,
 }

@@ -1,0 +1,63 @@
+"""The tables of the study `samples`."""
+
+from daezoo.evaluation.sample_quality import PROTOCOL
+from daezoo.studies.markdown import Rows, grouped, table
+
+HEAD = f"""## Samples
+
+`daezoo reproduce samples`: what `daezoo sample` draws, judged as by `--quality`, in the codes of `stacked.mnist-best`
+and `stacked.fashion-mask25`; beside it as many training samples, which is what the best sampler would reach. A chain
+starts from training samples and takes 100 steps, of which the last mean counts. Published by Parzen windows, with
+samples and widths of their own: one layer without walkback about 50 nats, with walkback about 150 (Bengio et al.,
+2013, by their code), GSN 214, DBN 138, GAN 225.
+Protocol {PROTOCOL}.
+"""
+COMPLETED = """Pictures of the test split of which only a part is known, four samples of each; the share that the
+classifier takes for the class of the whole picture, of pictures that it classifies right when whole: by one sample, and
+by the mean probability of the four. What is missing can be ambiguous: half of a 4 may be that of a 9. mse: of the mean of the four.
+"""
+METRICS = ("parzen_nats", "parzen_sigma", "frechet", "confidence", "nearest")
+
+
+def section(rows: Rows) -> str:
+    """Section of the study."""
+    parts, free = [HEAD], [row for row in rows if not row["known"]]
+    lines = []
+    for (target,), same in grouped(free, "target").items():
+        lines += [_line(f"{target}, {row['sampler']}", row, "") for row in same]
+        last = same[-1]
+        beside = [row for row in free if _data(row) == _data(last)]
+        if beside[-1] is last:
+            lines.append(_line(f"training samples of {_data(last)}", last, "training_"))
+    head = ["", "samples", "Parzen (nats)", "width", "Fréchet", "confidence", "nearest", "seconds"]
+    parts.append(table(head, lines))
+    parts += [f"![{row['target']}, {row['sampler']}](images/{_file(row)})\n" for row in free]
+    if known := [row for row in rows if row["known"]]:
+        lines = [
+            [
+                f"{row['target']}, {row['known']}",
+                row["of_pictures"],
+                *(f"{100 * float(row[name]):.1f} %" for name in ("classified_right", "classified_right_together")),
+                f"{float(row['mse_of_mean']):.4f}",
+                row["seconds"],
+            ]
+            for row in known
+        ]
+        parts += [COMPLETED, table(["", "pictures", "by one", "by four", "mse", "seconds"], lines)]
+        parts += [f"![{row['target']}, {row['known']}](images/{_file(row)})\n" for row in known]
+    return "\n".join(parts)
+
+
+def _data(row: dict[str, str]) -> str:
+    return row["target"].partition(".")[2].partition("-")[0]
+
+
+def _file(row: dict[str, str]) -> str:
+    return f"samples-{'-'.join(filter(None, (row['target'], row['sampler'], row['known']))).replace('.', '-')}.png"
+
+
+def _line(name: str, row: dict[str, str], prefix: str) -> list[str]:
+    values = {key: row[f"{prefix}{key}"] for key in (*METRICS, "parzen_standard_error")}
+    nats = f"{float(values['parzen_nats']):.1f} ± {float(values['parzen_standard_error']):.1f}"
+    others = (f"{float(values[key]):.3g}" if values[key] else "" for key in METRICS[1:])
+    return [name, row["n"], nats, *others, "" if prefix else row["seconds"]]
