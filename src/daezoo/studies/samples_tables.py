@@ -14,7 +14,8 @@ Protocol {PROTOCOL}.
 """
 COMPLETED = """Pictures of the test split of which only a part is known, four samples of each; the share that the
 classifier takes for the class of the whole picture, of pictures that it classifies right when whole: by one sample, and
-by the mean probability of the four. What is missing can be ambiguous: half of a 4 may be that of a 9. mse: of the mean of the four.
+by the mean probability of the four. What is missing can be ambiguous: half of a 4 may be that of a 9. mse: of the mean
+of the four.
 """
 METRICS = ("parzen_nats", "parzen_sigma", "frechet", "confidence", "nearest")
 
