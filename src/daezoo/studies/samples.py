@@ -7,6 +7,7 @@ import torch
 
 from daezoo import hardware, runs
 from daezoo.data.splits import to_unit
+from daezoo.evaluation.sample_quality import nearest
 from daezoo.evaluation.target import open_target, parse, target_parser
 from daezoo.parser import Parser
 from daezoo.sampling_command import (
@@ -16,6 +17,7 @@ from daezoo.sampling_command import (
     Sampler,
     agreement,
     draw,
+    first,
     grid,
     judge_of,
     problem_of,
@@ -69,6 +71,9 @@ def measure(trial: Trial, count: int, seed: int, docs: Path) -> dict[str, object
     if not trial.known:
         samples, seconds = timed(lambda: draw(model, data.corruption, count, ask, data.splits["train"]))
         save(file, grid(samples[:SHOWN], 16))
+        every = first(data, "train", len(data.splits["train"]))
+        near = every[nearest(samples[:16], every)[1]]
+        save(file.with_stem(f"{file.stem}-nearest"), grid(torch.cat([samples[: len(near)], near]), len(near)))
         found = quality(samples, data, judge)
         beside = {f"training_{name}": value for name, value in found["training samples"].items()}
         return {"seconds": seconds, **found["samples"], **beside, "commit": runs.commit()}

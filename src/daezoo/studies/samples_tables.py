@@ -32,7 +32,11 @@ def section(rows: Rows) -> str:
             lines.append(_line(f"training samples of {_data(last)}", last, "training_"))
     head = ["", "samples", "Parzen (nats)", "width", "Fréchet", "confidence", "nearest", "seconds"]
     parts.append(table(head, lines))
-    parts += [f"![{row['target']}, {row['sampler']}](images/{_file(row)})\n" for row in free]
+    for row in free:
+        what, file = f"{row['target']}, {row['sampler']}", _file(row)
+        near = file.replace(".png", "-nearest.png")
+        parts += [f"![{what}](images/{file})\n", "The first 16, above their nearest training samples:\n"]
+        parts.append(f"![nearest training samples](images/{near})\n")
     if known := [row for row in rows if row["known"]]:
         lines = [
             [
