@@ -10,7 +10,7 @@ import torch
 
 from daezoo import corruption as noises
 from daezoo import losses, models
-from daezoo.architectures import ConvStack
+from daezoo.architectures import ConvStack, UNet
 from daezoo.corruption import Corruption
 from daezoo.data import DigitsData
 from daezoo.files import write_text
@@ -28,6 +28,7 @@ MODELS: dict[str, Callable[..., DenoisingAutoencoder]] = {
     "StackedDAE": lambda **loss: models.StackedDAE(hidden=[16] * 3, epochs_per_layer=1, end_to_end_epochs=2, **loss),
     "ConvDAE": lambda **loss: models.ConvDAE(channels=[4, 8], code=8, **loss),
     "ResidualDAE": lambda **loss: models.ResidualDAE(network=ConvStack(4, 3), **loss),
+    "PreconditionedDAE": lambda **loss: models.PreconditionedDAE(network=UNet([4, 8], 1), **loss),
     "VariationalDAE": lambda **loss: models.VariationalDAE(hidden=[16], code=4, **loss),
     "AdversarialDAE": lambda **loss: models.AdversarialDAE(hidden=[16], code=4, discriminator=[8], **loss),
     "HierarchicalDAE": lambda **loss: models.HierarchicalDAE(hidden=[16, 8], **loss),
