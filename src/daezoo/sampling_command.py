@@ -356,10 +356,12 @@ def show(found: dict[str, Any], options: Namespace) -> None:
         return
     kinds = ("samples", "training samples")
     table = Table(title=f"{found['n']:,} samples, judged by {found['judge']}", title_justify="left")
-    for column in ("", *found["samples"]):
-        table.add_column(column, justify="right" if column else "left")
+    for column in ("", "Parzen (nats)", "±", "width", "Fréchet", "confidence", "nearest"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for kind in kinds:
-        table.add_row(kind, *("" if value is None else f"{value:.4g}" for value in found[kind].values()))
+        table.add_row(
+            kind.removesuffix(" samples"), *("" if value is None else f"{value:.4g}" for value in found[kind].values())
+        )
     Console().print(table)
     if "classified_right" in found:
         right = f"{found['classified_right']:.2%} by one sample, {found['classified_right_together']:.2%} by all of one"
