@@ -1,6 +1,6 @@
 """A denoising autoencoder for Gaussian noise of any level, whose residual is a score."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Literal, get_args
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from daezoo.architectures import Architecture, Points, UNet
 from daezoo.corruption import Corruption, Gaussian
 from daezoo.losses import Penalty, ReconstructionLoss
-from daezoo.models.base import DenoisingAutoencoder
+from daezoo.models.base import DenoisingAutoencoder, identity
 from daezoo.networks.residual import Condition, NoisePredictor
 from daezoo.optim import Optimizer
 
@@ -141,6 +141,14 @@ class PreconditionedDAE(DenoisingAutoencoder):
     def encode(self, x: Tensor) -> Tensor:
         """The network's smallest maps averaged over the image, or its last hidden layer: (batch, width); σ = lowest."""
         self.check_shape(x, clean=True)
+        return self._code(x)
+
+    def encode_layers(self, x: Tensor, after: Callable[[Tensor], Tensor] = identity) -> list[Tensor]:
+        """The code alone, after `after`; of samples that may be noisy, as if they were not."""
+        self.check_shape(x)
+        return [after(self._code(x))]
+
+    def _code(self, x: Tensor) -> Tensor:
         sigma, _, within = self._scaled(x, x.new_zeros(len(x)))
         code: Tensor = self.network.code(within, sigma.flatten().log() / 4)
         return code
