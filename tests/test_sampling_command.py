@@ -1,5 +1,8 @@
+"""daezoo sample, through the command line, on tiny runs."""
+
 import json
-from itertools import pairwise
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -9,173 +12,345 @@ from PIL import Image, ImageSequence
 from torch.nn import functional as F
 
 from conftest import fit_arguments
+from daezoo.checkpoint import locate, read
 from daezoo.cli import main
 from daezoo.data import DigitsData
-from daezoo.studies import samples_tables
+from daezoo.evaluation.sample_quality import PROTOCOL
+from daezoo.sampling_command import agreement, grid, problem_of
+from daezoo.studies.samples_tables import section
 
-TINY = ("--trainer.max_steps", "12", "--trainer.precision", "32-true", "--trainer.enable_progress_bar", "false")
+FEW = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--trainer.precision", "32-true")
 UNET = ("--model.network", "UNet", "--model.network.widths", "[4,8]", "--model.network.blocks", "1")
+POINTS = ("--model.network", "Points", "--model.network.width", "16")
+SPLITS = ("--data.train", "300", "--data.valid", "50", "--data.test", "50")
+RUNS = {
+    "score-digits": ("score", "digits", *UNET),
+    "score-density": ("score", "density", *POINTS, *SPLITS),
+    "walkback-digits": ("walkback", "digits", "--model.hidden", "[16]"),
+    "vanilla-digits": ("vanilla", "digits", "--model.hidden", "[16]", "--model.loss", "SquaredError"),
+}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny runs: a score model of digits and one of points, a chain, and a model that judges."""
-    folder = tmp_path_factory.mktemp("runs")
-
-    def fit(model, data, name, *more):
-        assert main([*fit_arguments(model, data, *TINY, *more), "--runs", str(folder), "--name", name]) == 0
-
-    fit("score", "digits", "score", *UNET)
-    fit("score", "density", "points", "--data.train", "200", "--data.valid", "64", "--data.test", "64")
-    fit("walkback", "digits", "chain", "--model.hidden", "[16]")
-    fit("vanilla", "digits", "judge", "--model.hidden", "[8]")
-    return folder
+def runs(tmp_path_factory):
+    """Tiny runs, and one of them with an untrained classifier, by name."""
+    folder = tmp_path_factory.mktemp("trained") / "runs"
+    found = {name: str(folder / name / "it") for name in RUNS}
+    with redirect_stdout(StringIO()):
+        for arguments in RUNS.values():
+            assert main(fit_arguments(*arguments, *FEW, "--runs", str(folder), "--name", "it")) == 0
+    contents = read(locate(Path(found["walkback-digits"]))) | {"labels": list(range(10))}
+    weights = torch.randn(10, 16, generator=torch.Generator().manual_seed(0))
+    contents["state_dict"] |= {"classifier.weight": weights, "classifier.bias": torch.zeros(10)}
+    torch.save(contents, folder / "classifier.ckpt")
+    return found | {"classifier": str(folder / "classifier.ckpt")}
 
 
 @pytest.fixture
-def sample(runs, daezoo_command):
-    names = {"score": "score-digits", "points": "score-density", "chain": "walkback-digits"}
+def sample(daezoo_command, runs, workplace):
+    """Run daezoo sample on one of the runs; status, stdout, stderr."""
 
-    def run(name: str, *more: str) -> tuple[int, str, str]:
-        return daezoo_command("sample", str(runs / names[name] / name), "--precision", "32-true", *more)
+    def run(name: str, *args: str) -> tuple[int, str, str]:
+        named = [runs["classifier"] if part == "CLASSIFIER" else part for part in args]
+        return daezoo_command("sample", runs[name], "--device", "cpu", *named)
 
     return run
 
 
-def seen_in(file: str) -> np.ndarray:
-    with Image.open(file) as picture:
-        return np.asarray(picture.convert("L"))
+@pytest.fixture
+def drawn(sample, workplace):
+    """The array that daezoo sample writes."""
+
+    def run(name: str, *args: str) -> np.ndarray:
+        status, _, err = sample(name, *args, "--array", "x.npy", "--force")
+        assert status == 0, err
+        return np.load(workplace / "x.npy")
+
+    return run
 
 
-def drawn(sample, name: str, *more: str) -> np.ndarray:
-    status, _, err = sample(name, "--array", "x.npy", "--force", *more)
-    assert status == 0, err
-    return np.load("x.npy")
-
-
-@pytest.mark.parametrize("kind", ["png", "webp"])
-def test_samples_are_a_picture_and_an_array(sample, kind):
-    found = drawn(sample, "score", "--n", "10", "--steps", "3", "--out", f"grid.{kind}")
-    assert found.shape == (10, 1, 8, 8) and found.dtype == np.float32
-    pixels = seen_in(f"grid.{kind}")
-    assert pixels.shape == (2 * 9 - 1, 8 * 9 - 1)  # two rows of eight, a line between
-    expected = np.round(255 * found[9, 0].clip(0, 1))
-    assert np.abs(pixels[9:17, 9:17] - expected).max() <= 1
-
-
-def test_the_first_of_many_are_those_of_few_and_seeds_tell_them_apart(sample):
-    few = drawn(sample, "score", "--n", "3", "--steps", "2")
-    many = drawn(sample, "score", "--n", "70", "--steps", "2")
-    np.testing.assert_array_equal(few, many[:3])
-    assert not np.array_equal(many[0], many[64])
-    assert not np.array_equal(few, drawn(sample, "score", "--n", "3", "--steps", "2", "--seed", "1"))
-
-
-@pytest.mark.parametrize("sampler", ["ode", "stochastic", "langevin"])
-def test_every_sampler_of_a_ladder_draws(sample, sampler):
-    found = drawn(sample, "score", "--n", "2", "--steps", "3", "--sampler", sampler)
-    assert np.isfinite(found).all()
-
-
-def test_frames_are_the_steps_and_then_the_samples(sample):
-    status, out, err = sample("chain", "--n", "4", "--steps", "5", "--frames", "chain.gif")
-    assert status == 0, err
-    assert "chain, 5 steps" in out
-    with Image.open("chain.gif") as moving:
-        seen = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(moving)]
-    different = sum(not np.array_equal(a, b) for a, b in pairwise(seen))
-    assert 4 <= different <= 5
-
-
-def test_chains_start_from_training_samples(sample, monkeypatch):
-    starts = []
-    monkeypatch.setattr("daezoo.sampling_command.chain", lambda model, noise, start, *_: starts.append(start) or start)
-    drawn(sample, "chain", "--n", "2")
+@pytest.fixture(scope="module")
+def test_split():
     data = DigitsData()
     data.setup()
-    training = data.splits["train"].__getitems__(torch.arange(1257)).clean
-    assert (torch.cdist(starts[0].flatten(1), training.flatten(1)).amin(1) < 1e-3).all()
+    return data.splits["test"].__getitems__(torch.arange(360))
 
 
-@pytest.mark.parametrize("known", ["top-half", "missing-80", "half-size"])
-def test_what_is_known_is_kept(sample, known):
-    found = torch.from_numpy(drawn(sample, "score", "--n", "3", "--each", "2", "--steps", "3", "--known", known))
-    assert seen_in("samples.png").shape == (3 * 9 - 1, 4 * 9 - 1)
-    data = DigitsData()
-    data.setup()
-    clean = data.splits["test"].__getitems__(torch.arange(3)).clean.repeat_interleave(2, 0)
-    if known == "half-size":
-        torch.testing.assert_close(F.avg_pool2d(found, 2), F.avg_pool2d(clean, 2), atol=1e-5, rtol=0)
-        return
-    same = found == clean
-    if known == "top-half":
-        assert same[:, :, 4:].all()
-        assert not same[:, :, :4].all()
-    else:
-        # 20 % are known, the same pixels of both samples of a picture
-        both = same[::2] & same[1::2]
-        assert 0.1 < both.float().mean() < 0.6
-    assert not torch.equal(found[0], found[1])
+# what is written
 
 
-def test_points_are_drawn_beside_training_points(sample):
-    assert drawn(sample, "points", "--n", "20", "--steps", "3").shape == (20, 2)
-    assert seen_in("samples.png").shape[1] > 500
-
-
-def test_quality_stands_beside_that_of_training_samples(sample, runs):
-    judge = str(runs / "vanilla-digits" / "judge")
-    asked = ("--n", "12", "--steps", "2", "--quality", "--classifier", judge)
-    status, out, err = sample("score", *asked)
+@pytest.mark.parametrize(("name", "kind"), [("g.png", "PNG"), ("g.webp", "WEBP")])
+def test_a_picture_has_the_samples_side_by_side(sample, workplace, name, kind):
+    status, out, err = sample("score-digits", "--n", "11", "--steps", "3", "--out", name, "--array", "x.npy")
     assert status == 0, err
-    assert "│ training │" in out and "Fréchet" in out and "parzen-v1" in out
-    status, out, err = sample("score", *asked, "--json", "--force")
+    assert out.startswith(f"{name}, x.npy: 11 samples of ") and "ode, 3 steps" in out
+    array = np.load(workplace / "x.npy")
+    assert array.shape == (11, 1, 8, 8) and array.dtype == np.float32
+    picture = Image.open(workplace / name)
+    assert picture.format == kind and picture.size == (8 * 9 - 1, 2 * 9 - 1)
+    pixels = np.asarray(picture.convert("L"))
+    expected = np.rint(255 * array.clip(0, 1))
+    assert np.array_equal(pixels[:8, :8], expected[0, 0]) and np.array_equal(pixels[9:, 18:26], expected[10, 0])
+    assert not pixels[8].any() and not pixels[:, 8].any() and not pixels[9:, 27:].any()
+
+
+def test_colours_stay_in_a_grid():
+    pictures = torch.rand(3, 3, 4, 5)
+    pixels = np.asarray(grid(pictures, 2))
+    assert pixels.shape == (9, 11, 3)
+    assert np.array_equal(pixels[5:, :5], (255 * pictures[2]).round().byte().permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("run", ["score-digits", "walkback-digits"])
+def test_the_first_of_many_are_those_of_few(drawn, run):
+    many, few = (drawn(run, "--n", n, "--steps", "3") for n in ("70", "3"))
+    assert (len(many), len(few)) == (70, 3)
+    assert np.array_equal(many[:3], few)
+    assert len(np.unique(many.reshape(70, -1), axis=0)) == 70  # batches have noise of their own
+
+
+@pytest.mark.parametrize("run", ["score-digits", "walkback-digits"])
+def test_a_seed_says_what_is_drawn(drawn, run):
+    one, again, other = (drawn(run, "--n", "2", "--steps", "3", "--seed", seed) for seed in "778")
+    assert np.array_equal(one, again)
+    assert not np.isclose(one, other).all(axis=(1, 2, 3)).any()
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("ode", 18), ("stochastic", 32), ("langevin", 5)])
+def test_samplers_of_scores_run(sample, workplace, sampler, steps):
+    chosen = ("--steps", "5") if sampler == "langevin" else ()  # it takes ten steps at each of its levels
+    status, out, err = sample("score-digits", "--sampler", sampler, "--n", "2", "--json", "--array", "x.npy", *chosen)
     assert status == 0, err
     found = json.loads(out)
-    assert found["n"] == 12 and found["sampler"] == "ode" and found["judge"] == judge
-    assert found["samples"].keys() == found["training samples"].keys()
-    assert found["samples"]["confidence"] is None  # it has no classifier
-    assert found["samples"]["frechet"] > 0
+    assert (found["sampler"], found["steps"], found["n"], found["seed"]) == (sampler, steps, 2, 0)
+    assert np.isfinite(np.load(workplace / "x.npy")).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "message"),
-    [
-        ("chain", ["--sampler", "ode"], "does not suit a VanillaDAE"),
-        ("score", ["--sampler", "chain"], "take ode, stochastic or langevin"),
-        ("chain", ["--known", "top-half"], "of models of model score"),
-        ("score", ["--known", "top-half", "--sampler", "langevin"], "samplers ode and stochastic"),
-        ("points", ["--known", "top-half"], "is for pictures"),
-        ("score", ["--n", "0"], "n and each of at least 1"),
-        ("score", ["--steps", "1"], "2 steps or more"),
-        ("score", ["--seed", "-1"], "a seed of at least 0"),
-        ("score", ["--out", "grid.jpg"], "--out must end in .png or .webp"),
-        ("score", ["--array", "x.npz"], "--array must end in .npy"),
-        ("score", ["--out", "nowhere/grid.png"], "There is no folder nowhere"),
-        ("score", ["--out", "there.png"], "there.png is there already"),
-        ("score", ["--out", "folder.png", "--force"], "folder.png is there already"),
-    ],
-)
-def test_what_does_not_fit_is_an_error_and_nothing_is_written(sample, workplace, name, arguments, message):
-    Path("there.png").write_bytes(b"mine")
-    Path("folder.png").mkdir()
-    status, _, err = sample(name, *arguments)
-    assert status == 2
-    assert message in " ".join(err.split())
-    assert sorted(path.name for path in workplace.iterdir()) == ["folder.png", "there.png"]
-    assert Path("there.png").read_bytes() == b"mine"
+def test_samplers_differ(drawn):
+    options = ("score-digits", "--n", "1", "--steps", "3", "--sampler")
+    found = [drawn(*options, name) for name in ("ode", "stochastic", "langevin")]
+    assert not any(np.allclose(one, found[k - 1], atol=1e-3) for k, one in enumerate(found))
 
 
-def test_a_table_of_samples_has_training_samples_last_and_pictures_that_were_completed():
-    numbers = {"parzen_nats": "10", "parzen_standard_error": "1", "parzen_sigma": "0.2", "frechet": "3"}
-    numbers |= {"confidence": "0.9", "nearest": "4"}
-    row = {"n": "5", "seed": "0", "seconds": "2", "known": "", **numbers}
-    row |= {f"training_{name}": f"1{value}" for name, value in numbers.items()}
-    rows = [row | {"target": name, "sampler": "ode"} for name in ("unet.mnist-score", "vanilla.mnist-walkback")]
-    completed = {"known": "top-half", "of_pictures": "7", "mse_of_mean": "0.01"}
-    completed |= {"classified_right": "0.5", "classified_right_together": "0.75"}
-    text = samples_tables.section([*rows, rows[0] | completed])
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    assert lines[2].startswith("| unet.mnist-score, ode | 5 | 10.0 ± 1.0 | 0.2 | 3 | 0.9 | 4 | 2 |")
-    assert lines[4].startswith("| training samples of mnist | 5 | 110.0 ± 11.0 |")
-    assert lines[-1] == "| unet.mnist-score, top-half | 7 | 50.0 % | 75.0 % | 0.0100 | 2 |"
+def test_the_chain_is_what_suits_a_walkback_model(sample):
+    status, out, err = sample("walkback-digits", "--n", "2", "--json", "--sampler", "chain")
+    assert status == 0, err
+    chosen = json.loads(sample("walkback-digits", "--n", "2", "--json", "--force")[1])
+    assert chosen | {"seconds": 0} == json.loads(out) | {"seconds": 0}
+    assert (chosen["sampler"], chosen["steps"]) == ("chain", 100)
+
+
+@pytest.mark.parametrize("name", ["f.gif", "f.webp"])
+def test_frames_show_every_level(sample, workplace, name):
+    status, out, err = sample("score-digits", "--n", "3", "--steps", "5", "--frames", name, "--array", "x.npy")
+    assert status == 0, err
+    assert out.startswith(f"samples.png, {name}, x.npy: ")
+    with Image.open(workplace / name) as moving:
+        frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(moving)]
+    assert len({frame.tobytes() for frame in frames}) == 5
+    last = np.asarray(Image.open(workplace / "samples.png"))
+    assert np.array_equal(frames[-1], last)
+    assert frames[0].shape == last.shape
+
+
+def test_points_are_drawn_beside_training_points(sample, workplace):
+    for name, kind in (("p.png", "PNG"), ("p.webp", "WEBP")):
+        options = ("--n", "5", "--steps", "3", "--array", "x.npy", "--force")
+        status, _, err = sample("score-density", *options, "--out", name)
+        assert status == 0, err
+        with Image.open(workplace / name) as picture:
+            assert picture.format == kind and picture.width > 600
+    assert np.load(workplace / "x.npy").shape == (5, 2)
+
+
+# what is known
+
+
+@pytest.mark.parametrize("sampler", ["ode", "stochastic"])
+@pytest.mark.parametrize("problem", ["top-half", "missing-80", "half-size"])
+def test_what_is_known_is_kept(drawn, test_split, workplace, problem, sampler):
+    options = ("--n", "12", "--each", "6", "--steps", "3", "--seed", "4", "--sampler", sampler)
+    found = torch.from_numpy(drawn("score-digits", "--known", problem, *options))
+    clean = test_split.clean[:12].float()
+    assert found.shape == (72, 1, 8, 8)
+    picture = np.asarray(Image.open(workplace / "samples.png"))
+    assert picture.shape == (12 * 9 - 1, 8 * 9 - 1)
+    assert np.array_equal(picture[-8:, :8], (255 * clean[-1, 0]).round().numpy())
+    known, _ = problem_of(problem, clean, 4)
+    whole = clean.repeat_interleave(6, 0)
+    if problem == "half-size":
+        assert torch.allclose(F.avg_pool2d(found, 2), F.avg_pool2d(whole, 2), atol=1e-5)
+        assert known.small.shape == (12, 1, 4, 4)
+    else:
+        mask = known.mask.repeat_interleave(6, 0)
+        assert torch.equal(found[mask], whole[mask])
+        assert (found[~mask] != whole[~mask]).float().mean() > 0.9
+    groups = found.view(12, 6, -1)
+    assert (groups[:, 0] != groups[:, 1]).any(1).all()
+
+
+def test_problems_know_what_they_say():
+    clean = torch.rand(400, 3, 8, 8)
+    top, shown = problem_of("top-half", clean, 0)
+    assert not top.mask[:, :, :4].any() and top.mask[:, :, 4:].all()
+    assert (shown[:, :, :4] == 0.5).all() and torch.equal(shown[:, :, 4:], clean[:, :, 4:])
+    few = problem_of("missing-80", clean, 0)[0].mask
+    assert 0.19 < few.float().mean() < 0.21
+    assert torch.equal(few.all(1), few.any(1))  # of a pixel, all colours
+    assert not torch.equal(few, problem_of("missing-80", clean, 1)[0].mask)
+    small, shown = problem_of("half-size", clean, 0)
+    assert torch.allclose(small.small[7, 1, 2, 3], clean[7, 1, 4:6, 6:8].mean())
+    assert torch.equal(shown[:, :, ::2, 1::2], small.small)
+    with pytest.raises(ValueError, match=r"pictures of even size, got samples of \(3, 7, 8\)"):
+        problem_of("half-size", clean[:, :, :7], 0)
+
+
+# what is measured
+
+
+def test_quality_is_printed_beside_training_samples(sample):
+    status, out, err = sample("score-digits", "--n", "20", "--steps", "3", "--quality", "--classifier", "CLASSIFIER")
+    assert status == 0, err
+    lines = out.splitlines()
+    assert max(len(line) for line in lines[1:-1]) <= 80
+    for word in ("Parzen (nats)", "width", "Fréchet", "confidence", "nearest", "│ training samples │", "│ samples  "):
+        assert word in out
+    assert "…" not in out and "judged by" in lines[1]
+    assert lines[-1] == PROTOCOL
+
+
+def test_what_is_measured_is_json_and_nothing_else(sample, workplace, runs):
+    options = ("--quality", "--classifier", "CLASSIFIER", "--known", "top-half", "--each", "2", "--n", "30")
+    status, out, err = sample("score-digits", *options, "--steps", "3", "--json")
+    assert status == 0, err
+    found = json.loads(out)
+    assert found["n"] == 60 and found["judge"] == runs["classifier"]
+    names = {"parzen_nats", "parzen_standard_error", "parzen_sigma", "frechet", "confidence", "nearest"}
+    for kind in ("samples", "training samples"):
+        assert found[kind].keys() == names
+        assert all(np.isfinite(value) for value in found[kind].values())
+    assert found["training samples"]["parzen_nats"] > found["samples"]["parzen_nats"]  # of a model that learnt nothing
+    assert found["training samples"]["frechet"] < found["samples"]["frechet"]
+    assert found["of_pictures"] <= 30
+    assert sorted(path.name for path in workplace.glob("*.*")) == ["samples.png"]
+
+
+def test_the_zoo_judges_digits(sample):
+    status, out, err = sample("walkback-digits", "--n", "50", "--steps", "2", "--quality", "--json")
+    assert status == 0, err
+    found = json.loads(out)
+    assert found["judge"] == "stacked.digits-mask"
+    assert found["training samples"]["frechet"] < found["samples"]["frechet"]
+
+
+def test_a_judge_without_classifier_says_nothing_of_classes(sample, runs):
+    status, out, err = sample(
+        "walkback-digits", "--n", "3", "--steps", "2", "--quality", "--classifier", runs["walkback-digits"], "--json"
+    )
+    assert status == 0, err
+    assert json.loads(out)["samples"]["confidence"] is None
+
+
+class Judge:
+    """Takes a sample's numbers for logits of the classes 3, 5 and 8."""
+
+    labels = (3, 5, 8)
+
+    def classify(self, x):
+        return x
+
+
+def test_agreement_by_hand():
+    clean = torch.eye(3)  # classified as 3, 5 and 8
+    labels = torch.tensor([3, 5, 3])  # the last is classified wrong when whole, and does not count
+    of_first = [[1.0, 0, 0], [1.0, 0, 0], [0, 0.1, 0]]
+    of_second = [[1.0, 0, 0], [1.0, 0, 0], [0, 0.1, 0]]
+    of_third = [[1.0, 0, 0]] * 3
+    found = agreement(torch.tensor(of_first + of_second + of_third), clean, labels, Judge())
+    assert found == {
+        "classified_right": pytest.approx((2 / 3 + 1 / 3) / 2),
+        "classified_right_together": 0.5,
+        "of_pictures": 2,
+    }
+
+
+# errors
+
+WRONG = [
+    ("score-digits", ["--sampler", "chain"], "chain does not suit a PreconditionedDAE"),
+    ("walkback-digits", ["--sampler", "ode"], "ode does not suit a VanillaDAE"),
+    ("walkback-digits", ["--known", "top-half"], "--known is for the samplers ode and stochastic"),
+    ("score-digits", ["--known", "top-half", "--sampler", "langevin"], "--known is for the samplers"),
+    ("score-density", ["--known", "top-half"], "is for pictures"),
+    ("score-density", ["--frames", "f.gif"], "--quality and --frames are for pictures"),
+    ("score-density", ["--quality", "--classifier", "CLASSIFIER"], "--quality and --frames are for pictures"),
+    ("vanilla-digits", ["--n", "2"], "SquaredError is of no distribution that could be sampled"),
+    ("classifier", ["--n", "2"], "fine-tuned to classify"),
+    ("score-digits", ["--quality", "--classifier", "CLASSIFIER", "--n", "1"], "two samples or more"),
+    ("score-digits", ["--quality", "--classifier", "stacked.mnist-mask25"], "shape"),
+    ("score-digits", ["--n", "0"], "at least 1"),
+    ("score-digits", ["--each", "0", "--known", "top-half"], "at least 1"),
+    ("score-digits", ["--steps", "1"], "2 steps or more"),
+    ("score-digits", ["--seed", "-1"], "seed of at least 0"),
+    ("score-digits", ["--out", "g.jpg"], "--out must end in .png or .webp, got 'g.jpg'"),
+    ("score-digits", ["--out", ""], "--out must end in"),
+    ("score-digits", ["--frames", "f.png"], "--frames must end in .gif or .webp"),
+    ("score-digits", ["--array", "x.npz"], "--array must end in .npy"),
+    ("score-digits", ["--out", "none/g.png"], "There is no folder none"),
+    ("score-digits", ["--array", "none/x.npy"], "There is no folder none"),
+    ("score-digits", ["--out", "a.webp", "--frames", "./a.webp"], "must be different files"),
+    ("score-digits", ["--sampler", "euler"], "'ode', 'stochastic', 'langevin', 'chain'"),
+]
+
+
+@pytest.mark.parametrize(("run", "options", "message"), WRONG, ids=[" ".join(each[1]) for each in WRONG])
+def test_what_does_not_fit_is_said_and_nothing_written(sample, workplace, run, options, message):
+    before = sorted(workplace.rglob("*"))
+    status, out, err = sample(run, *options)
+    assert (status, out) == (2, "")
+    assert err.startswith("daezoo: error: ") and err.count("\n") == 1 and message in err
+    assert sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.parametrize("option", ["--out g.png", "--frames g.gif", "--array g.npy"])
+def test_what_is_there_is_written_over_by_force_only(sample, workplace, option):
+    name = option.split()[1]
+    (workplace / name).write_bytes(b"mine")
+    status, _, err = sample("score-digits", "--n", "1", "--steps", "2", *option.split())
+    assert status == 2 and "--force" in err
+    assert [path.name for path in workplace.glob("*.*")] == [name]
+    assert (workplace / name).read_bytes() == b"mine"
+    assert sample("score-digits", "--n", "1", "--steps", "2", *option.split(), "--force")[0] == 0
+    assert (workplace / name).read_bytes() != b"mine"
+
+
+def test_a_folder_is_not_written_over(sample, workplace):
+    (workplace / "g.png").mkdir()
+    status, _, err = sample("score-digits", "--out", "g.png", "--force")
+    assert status == 2 and "g.png is there already" in err
+    assert not list((workplace / "g.png").iterdir())
+
+
+# the study
+
+
+def row(target: str, sampler: str, known: str = "") -> dict[str, str]:
+    measured = {"parzen_nats": "12.34", "parzen_standard_error": "0.51", "parzen_sigma": "0.2", "frechet": "1.5"}
+    measured |= {"confidence": "", "nearest": "3.25"}
+    beside = {f"training_{name}": value for name, value in measured.items()} | {"training_parzen_nats": "99.96"}
+    free = {**measured, **beside, "mse_of_mean": "", "classified_right": "", "classified_right_together": ""}
+    done = {"mse_of_mean": "0.0123", "classified_right": "0.5", "classified_right_together": "0.75"}
+    cells = dict.fromkeys(free, "") | done | {"of_pictures": "40"} if known else free | {"of_pictures": ""}
+    return {"target": target, "sampler": sampler, "known": known, "n": "800", "seconds": "7.5", **cells}
+
+
+def test_the_study_renders_rows_of_both_kinds():
+    rows = [row("unet.mnist-score", "ode"), row("unet.mnist-score", "stochastic")]
+    text = section(rows)
+    assert "| unet.mnist-score, ode | 800 | 12.3 ± 0.5 | 0.2 | 1.5 |  | 3.25 | 7.5 |" in text
+    assert text.count("| training samples of mnist | 800 | 100.0 ± 0.5 |") == 1
+    assert "](images/samples-unet-mnist-score-stochastic.png)" in text
+    assert "mse" not in text
+    text = section([*rows, row("unet.mnist-score", "ode", "top-half")])
+    assert "| unet.mnist-score, top-half | 40 | 50.0 % | 75.0 % | 0.0123 | 7.5 |" in text
+    assert "](images/samples-unet-mnist-score-ode-top-half.png)" in text

@@ -18,8 +18,9 @@ from daezoo.models import DenoisingAutoencoder
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, atomically."""
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150, bbox_inches="tight"))
+    """Write a figure atomically, in the format of the name's ending."""
+    kind = path.suffix[1:].lower()
+    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=150, bbox_inches="tight"))
 
 
 def levels(corruption: Corruption) -> list[tuple[str, Corruption]]:

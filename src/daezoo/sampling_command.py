@@ -63,8 +63,10 @@ def suited(sampler: Sampler | None, model: DenoisingAutoencoder, corruption: Cor
     """The sampler, or the one that suits a model.
 
     Raises:
-        ValueError: If it does not.
+        ValueError: If it does not, or the model was fine-tuned to classify, which leaves its decoder behind.
     """
+    if model.classifier is not None:
+        raise ValueError(f"This {type(model).__name__} was fine-tuned to classify, so it has nothing to sample with.")
     ladders = isinstance(model, PreconditionedDAE)
     if sampler is not None and ladders == (sampler == "chain"):
         kind = "trained for noise of any level: take ode, stochastic or langevin"
@@ -227,6 +229,9 @@ def agreement(samples: Tensor, clean: Tensor, labels: Tensor, judge: DenoisingAu
 def check_outputs(force: bool, **paths: str | None) -> None:
     """Raise ValueError if a file cannot be written as it is named, or is there already."""
     kinds = {"out": (".png", ".webp"), "frames": (".gif", ".webp"), "array": (".npy",)}
+    names = [Path(name).resolve() for name in paths.values() if name is not None]
+    if len(set(names)) < len(names):
+        raise ValueError("--out, --frames and --array must be different files.")
     for option, name in paths.items():
         path = Path(name or kinds[option][0])
         if name is not None and path.suffix.lower() not in kinds[option]:
@@ -303,6 +308,8 @@ def run(args: list[str]) -> None:
     if options.known is not None and sampler not in ("ode", "stochastic"):
         raise ValueError(f"--known is for the samplers ode and stochastic, of models of model score; got {sampler}.")
     pictures, count, columns = len(model.shape) == 3, options.n, 8
+    if not pictures and (options.quality or options.frames is not None):
+        raise ValueError(f"--quality and --frames are for pictures, got a model of samples of {model.shape}.")
     needed = sampler == "chain" or options.known is not None or options.quality or not pictures
     data = open_target(options).data if needed else None
     judge = judge_of(data, options.classifier) if data is not None and options.quality else None
@@ -315,6 +322,8 @@ def run(args: list[str]) -> None:
         known, shown = problem_of(options.known, to_unit(whole.clean), options.seed)
         fit = known.take(torch.arange(len(shown)).repeat_interleave(options.each))
         count, columns = len(shown) * options.each, 2 + options.each
+    if judge is not None and count < 2:
+        raise ValueError("--quality needs two samples or more.")
     seen: list[Tensor] = []
     train = None if data is None else data.splits["train"]
     samples, seconds = timed(lambda: draw(model, corruption, count, ask, train, fit, seen.append))
@@ -356,12 +365,11 @@ def show(found: dict[str, Any], options: Namespace) -> None:
         return
     kinds = ("samples", "training samples")
     table = Table(title=f"{found['n']:,} samples, judged by {found['judge']}", title_justify="left")
-    for column in ("", "Parzen (nats)", "±", "width", "Fréchet", "confidence", "nearest"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for column in ("", "Parzen (nats)", "width", "Fréchet", "confidence", "nearest"):
+        table.add_column(column, justify="right" if column else "left")
     for kind in kinds:
-        table.add_row(
-            kind.removesuffix(" samples"), *("" if value is None else f"{value:.4g}" for value in found[kind].values())
-        )
+        nats, error, *others = found[kind].values()
+        table.add_row(kind, f"{nats:.1f} ± {error:.1f}", *("" if value is None else f"{value:.3g}" for value in others))
     Console().print(table)
     if "classified_right" in found:
         right = f"{found['classified_right']:.2%} by one sample, {found['classified_right_together']:.2%} by all of one"

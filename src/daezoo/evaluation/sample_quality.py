@@ -11,6 +11,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from daezoo.densities import GaussianMixture
 from daezoo.models import DenoisingAutoencoder
+from daezoo.models.base import pooled
 
 PROTOCOL = (
     "parzen-v1: mean log-density in nats of up to 10,000 test samples under Gaussian windows around samples, of the "
@@ -62,7 +63,7 @@ def parzen(samples: Tensor, valid: Tensor, test: Tensor) -> Parzen:
 
 
 class Features(nn.Module):
-    """The code of an encoder, as torchmetrics wants an extractor.
+    """The code of an encoder, feature maps pooled as for a probe, as torchmetrics wants an extractor.
 
     Args:
         model: The encoder.
@@ -75,7 +76,7 @@ class Features(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Codes (batch, width)."""
-        return self.model.encode(images)
+        return pooled(self.model.encode(images)).flatten(1)
 
 
 @torch.inference_mode()
@@ -85,11 +86,11 @@ def frechet(samples: Tensor, reference: Tensor, encoder: DenoisingAutoencoder) -
     It depends on the encoder and, biased upwards for few, on how many samples there are.
 
     Args:
-        samples: (N, *shape), data units.
-        reference: Real samples, (M, *shape).
+        samples: (N, *shape), data units, N >= 2.
+        reference: Real samples, (M, *shape), M >= 2.
         encoder: Whose codes are compared.
     """
-    width = encoder.encode(reference[:1]).shape[1]
+    width = pooled(encoder.encode(reference[:1])).numel()
     metric = FrechetInceptionDistance(Features(encoder, width), normalize=True)
     for images, real in ((reference, True), (samples, False)):
         for part in images.split(CHUNK):
@@ -117,4 +118,5 @@ def nearest(samples: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
         distance, found = torch.cdist(samples.flatten(1), part).min(1)
         place = torch.where(distance < best, start + found, place)
         best = best.minimum(distance)
-    return best, place
+    # cdist is off by a thousandth where samples are equal
+    return (samples - training[place]).flatten(1).norm(dim=1), place
