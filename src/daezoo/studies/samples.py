@@ -45,8 +45,6 @@ class Trial(NamedTuple):
 
 
 TRIALS = (
-    Trial("vanilla.mnist-salt50", "chain"),
-    Trial("vanilla.mnist-walkback", "chain"),
     Trial("unet.mnist-score", "ode"),
     Trial("unet.mnist-score", "stochastic"),
     Trial("unet.fashion-score", "ode"),

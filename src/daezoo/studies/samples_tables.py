@@ -6,10 +6,10 @@ from daezoo.studies.markdown import Rows, grouped, table
 HEAD = f"""## Samples
 
 `daezoo reproduce samples`: what `daezoo sample` draws, judged as by `--quality`, in the codes of `stacked.mnist-best`
-and `stacked.fashion-mask25`; beside it as many training samples, which is what the best sampler would reach. A chain
-starts from training samples and takes 100 steps, of which the last mean counts. Published by Parzen windows, with
-samples and widths of their own: one layer without walkback about 50 nats, with walkback about 150 (Bengio et al.,
-2013, by their code), GSN 214, DBN 138, GAN 225.
+and `stacked.fashion-mask25`; beside it as many training samples, which is what the best sampler would reach. Seconds
+are of one thread of a machine that others used too. A chain starts from training samples and takes 100 steps, of which
+the last mean counts. Published by Parzen windows, with samples and widths of their own: one layer without walkback
+about 50 nats, with walkback about 150 (Bengio et al., 2013, by their code), GSN 214, DBN 138, GAN 225.
 Protocol {PROTOCOL}.
 """
 COMPLETED = """Pictures of the test split of which only a part is known, four samples of each; the share that the
