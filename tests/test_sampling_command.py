@@ -12,11 +12,12 @@ from PIL import Image, ImageSequence
 from torch.nn import functional as F
 
 from conftest import fit_arguments
-from daezoo.checkpoint import locate, read
+from daezoo.checkpoint import load_model, locate, read
 from daezoo.cli import main
 from daezoo.data import DigitsData
 from daezoo.evaluation.sample_quality import PROTOCOL
-from daezoo.sampling_command import agreement, grid, problem_of
+from daezoo.sampling import Known, Means, chain
+from daezoo.sampling_command import agreement, grid, problem_of, scatter
 from daezoo.studies.samples_tables import section
 
 FEW = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--trainer.precision", "32-true")
@@ -101,6 +102,11 @@ def test_colours_stay_in_a_grid():
     assert np.array_equal(pixels[5:, :5], (255 * pictures[2]).round().byte().permute(1, 2, 0).numpy())
 
 
+def test_few_pictures_make_one_row_without_gaps():
+    assert grid(torch.rand(3, 1, 4, 5), 8).size == (3 * 6 - 1, 4)
+    assert grid(torch.rand(1, 3, 4, 5), 8).size == (5, 4)
+
+
 @pytest.mark.parametrize("run", ["score-digits", "walkback-digits"])
 def test_the_first_of_many_are_those_of_few(drawn, run):
     many, few = (drawn(run, "--n", n, "--steps", "3") for n in ("70", "3"))
@@ -140,6 +146,23 @@ def test_the_chain_is_what_suits_a_walkback_model(sample):
     assert (chosen["sampler"], chosen["steps"]) == ("chain", 100)
 
 
+def test_chains_start_from_training_samples(drawn, monkeypatch):
+    starts = []
+
+    def watched(model, corruption, start, *others):
+        starts.append(start)
+        return chain(model, corruption, start, *others)
+
+    monkeypatch.setattr("daezoo.sampling_command.chain", watched)
+    drawn("walkback-digits", "--n", "70", "--steps", "2")
+    data = DigitsData()
+    data.setup()
+    train = data.splits["train"]
+    known = {sample.numpy().tobytes() for sample in train.__getitems__(torch.arange(len(train))).clean.float()}
+    assert len(starts) == 2 and all(sample.numpy().tobytes() in known for sample in torch.cat(starts))
+    assert not torch.equal(*starts)
+
+
 @pytest.mark.parametrize("name", ["f.gif", "f.webp"])
 def test_frames_show_every_level(sample, workplace, name):
     status, out, err = sample("score-digits", "--n", "3", "--steps", "5", "--frames", name, "--array", "x.npy")
@@ -161,6 +184,11 @@ def test_points_are_drawn_beside_training_points(sample, workplace):
         with Image.open(workplace / name) as picture:
             assert picture.format == kind and picture.width > 600
     assert np.load(workplace / "x.npy").shape == (5, 2)
+
+
+def test_samples_of_several_dimensions_are_points():
+    axes = scatter(torch.arange(24.0).view(2, 3, 4), torch.zeros(5, 3, 4)).axes[0]
+    assert axes.collections[0].get_offsets().tolist() == [[0, 11], [12, 23]]
 
 
 # what is known
@@ -203,6 +231,21 @@ def test_problems_know_what_they_say():
     assert torch.equal(shown[:, :, ::2, 1::2], small.small)
     with pytest.raises(ValueError, match=r"pictures of even size, got samples of \(3, 7, 8\)"):
         problem_of("half-size", clean[:, :, :7], 0)
+
+
+def test_what_is_known_goes_to_the_model():
+    clean, rows, other = torch.rand(4, 1, 8, 8), torch.tensor([2, 0]), torch.device("meta")
+    parts, small = Known(clean, clean > 0.5).take(rows, other), Means(clean).take(rows, other)
+    assert {part.device for part in (parts.samples, parts.mask, small.small)} == {other}
+    assert torch.equal(Known(clean, clean > 0.5).take(rows).samples, clean[rows])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("options", [("--known", "missing-80"), ("--known", "half-size"), ("--sampler", "langevin")])
+def test_a_gpu_draws_and_is_judged(sample, workplace, options):
+    asked = ("--n", "4", "--steps", "3", "--quality", "--classifier", "CLASSIFIER", "--frames", "f.gif")
+    status, _, err = sample("score-digits", *options, *asked, "--device", "cuda")
+    assert status == 0, err
 
 
 # what is measured
@@ -249,6 +292,18 @@ def test_a_judge_without_classifier_says_nothing_of_classes(sample, runs):
     )
     assert status == 0, err
     assert json.loads(out)["samples"]["confidence"] is None
+
+
+def test_no_share_is_told_of_no_pictures(sample, workplace):
+    pictures = np.random.default_rng(0).integers(0, 256, (150, 8, 8), np.uint8)  # without labels
+    np.savez(workplace / "my.npz", train_images=pictures, test_images=pictures[:5])
+    options = ("--known", "top-half", "--each", "1", "--steps", "2", "--quality", "--classifier", "CLASSIFIER")
+    options += ("--data", "arrays", "--data.path", "my.npz")
+    status, out, err = sample("score-digits", *options)
+    assert status == 0, err
+    assert "nan" not in out and "classified right" not in out
+    found = json.loads(sample("score-digits", *options, "--json", "--force")[1])
+    assert found["of_pictures"] == 0 and found["classified_right"] is None
 
 
 class Judge:
@@ -299,6 +354,9 @@ WRONG = [
     ("score-digits", ["--out", "none/g.png"], "There is no folder none"),
     ("score-digits", ["--array", "none/x.npy"], "There is no folder none"),
     ("score-digits", ["--out", "a.webp", "--frames", "./a.webp"], "must be different files"),
+    ("score-digits", ["--classifier", "CLASSIFIER"], "say --quality too"),
+    ("score-digits", ["--quality", "--classifier", "vanilla.nope"], "vanilla.nope"),
+    ("score-digits", ["--device", "cuda:99"], "--device cuda:99 cannot be used"),
     ("score-digits", ["--sampler", "euler"], "'ode', 'stochastic', 'langevin', 'chain'"),
 ]
 
@@ -329,6 +387,46 @@ def test_a_folder_is_not_written_over(sample, workplace):
     status, _, err = sample("score-digits", "--out", "g.png", "--force")
     assert status == 2 and "g.png is there already" in err
     assert not list((workplace / "g.png").iterdir())
+
+
+def test_a_target_that_is_not_there_is_named(daezoo_command, workplace):
+    status, out, err = daezoo_command("sample", "runs/nope/1")
+    assert (status, out) == (2, "")
+    assert err.startswith("daezoo: error: ") and "runs/nope/1" in err
+    assert not any(workplace.glob("*.*"))
+
+
+def test_data_without_a_judge_in_the_zoo_needs_one(sample, workplace):
+    pictures = np.zeros((150, 8, 8), np.uint8)
+    np.savez(workplace / "my.npz", train_images=pictures, test_images=pictures)
+    status, out, err = sample("score-digits", "--quality", "--data", "arrays", "--data.path", "my.npz")
+    assert (status, out) == (2, "") and "--classifier TARGET" in err
+    assert [path.name for path in workplace.glob("*.*")] == ["my.npz"]
+
+
+def test_channels_that_no_picture_has_are_refused(sample, workplace, monkeypatch, runs):
+    def two_channels(path, checkpoint):
+        model = load_model(path, checkpoint)
+        model.shape = (2, 8, 8)
+        return model
+
+    monkeypatch.setattr("daezoo.sampling_command.load_model", two_channels)
+    status, out, err = sample("score-digits")
+    assert (status, out) == (2, "") and "one channel or three" in err
+    assert not any(workplace.glob("*.*"))
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(28, "No space left on device")])
+def test_what_cannot_be_written_is_said_and_nothing_left(sample, workplace, monkeypatch, error):
+    def refuse(*args, **kwargs):
+        raise error
+
+    # chmod does not stop root, who runs the tests in containers
+    monkeypatch.setattr("daezoo.files.os.fsync", refuse)
+    status, out, err = sample("score-digits", "--n", "2", "--steps", "2", "--frames", "f.gif")
+    assert (status, out) == (2, "")
+    assert err.startswith("daezoo: error: ") and str(error.strerror) in err and "samples.png" in err
+    assert not [path for path in workplace.iterdir() if path.is_file()]
 
 
 # the study

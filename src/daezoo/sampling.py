@@ -34,8 +34,8 @@ class Measurement(ABC):
         """The samples nearest to those given, (batch, *dims), with A x = y."""
 
     @abstractmethod
-    def take(self, rows: Tensor) -> "Measurement":
-        """What is known of some of the samples, by their places."""
+    def take(self, rows: Tensor, device: torch.device | None = None) -> "Measurement":
+        """What is known of some of the samples, by their places; on another device, if one is given."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Known(Measurement):
         """The samples with the known elements put in."""
         return torch.where(self.mask, self.samples, samples)
 
-    def take(self, rows: Tensor) -> "Known":
+    def take(self, rows: Tensor, device: torch.device | None = None) -> "Known":
         """What is known of some of the samples."""
-        return Known(self.samples[rows], self.mask[rows])
+        return Known(self.samples[rows].to(device), self.mask[rows].to(device))
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Means(Measurement):
         lacking = self.small - F.avg_pool2d(samples, self.factor)
         return samples + lacking.repeat_interleave(self.factor, 2).repeat_interleave(self.factor, 3)
 
-    def take(self, rows: Tensor) -> "Means":
+    def take(self, rows: Tensor, device: torch.device | None = None) -> "Means":
         """What is known of some of the samples."""
-        return Means(self.small[rows], self.factor)
+        return Means(self.small[rows].to(device), self.factor)
 
 
 def score(denoise: Denoiser, noisy: Tensor, sigma: float) -> Tensor:

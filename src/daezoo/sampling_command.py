@@ -115,7 +115,7 @@ def draw(
                 else:
                     churn = CHURN if ask.sampler == "stochastic" else 0.0
                     rows = torch.arange(first, first + TOGETHER).clamp_max(count - 1)
-                    fit = None if known is None else known.take(rows.to(device))
+                    fit = None if known is None else known.take(rows, device)
                     samples = heun(model.denoise, start, levels, churn, draws, fit, model.data_std, seen)
             else:
                 assert train is not None
@@ -154,6 +154,7 @@ def problem_of(problem: Problem, clean: Tensor, seed: int) -> tuple[Measurement,
 def grid(pictures: Tensor, columns: int) -> Image.Image:
     """Pictures (N, C, H, W) of one or three channels, in [0, 1], side by side, black lines between."""
     count, channels, height, width = pictures.shape
+    columns = min(columns, count)
     sheet = torch.zeros(channels, -(-count // columns) * (height + 1) - 1, columns * (width + 1) - 1)
     for number, picture in enumerate(pictures.clamp(0, 1)):
         top, left = number // columns * (height + 1), number % columns * (width + 1)
@@ -163,11 +164,11 @@ def grid(pictures: Tensor, columns: int) -> Image.Image:
 
 
 def scatter(points: Tensor, training: Tensor) -> Figure:
-    """Points (N, D) beside training points, by their first and their last coordinate."""
+    """Points (N, *dims) beside training points, by their first and their last coordinate."""
     figure = Figure((9, 4.5), layout="constrained")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
     for axis, what, title in zip(axes, (points, training), ("samples", "training points"), strict=True):
-        axis.scatter(what[:, 0], what[:, -1], s=3, color="black", linewidths=0)
+        axis.scatter(what.flatten(1)[:, 0], what.flatten(1)[:, -1], s=3, color="black", linewidths=0)
         axis.set(title=f"{len(what):,} {title}", aspect="equal")
     return figure
 
@@ -272,6 +273,8 @@ def options_of(args: list[str]) -> Namespace:
             f"sample needs n and each of at least 1, 2 steps or more and a seed of at least 0, got {options.n}, "
             f"{options.each}, {steps} and {options.seed}."
         )
+    if options.classifier is not None and not options.quality:
+        raise ValueError("--classifier judges samples: say --quality too.")
     check_outputs(options.force, out=options.out, frames=options.frames, array=options.array)
     return options
 
@@ -308,6 +311,8 @@ def run(args: list[str]) -> None:
     if options.known is not None and sampler not in ("ode", "stochastic"):
         raise ValueError(f"--known is for the samplers ode and stochastic, of models of model score; got {sampler}.")
     pictures, count, columns = len(model.shape) == 3, options.n, 8
+    if pictures and model.shape[0] not in (1, 3):
+        raise ValueError(f"Pictures have one channel or three, got a model of samples of {model.shape}.")
     if not pictures and (options.quality or options.frames is not None):
         raise ValueError(f"--quality and --frames are for pictures, got a model of samples of {model.shape}.")
     needed = sampler == "chain" or options.known is not None or options.quality or not pictures
@@ -371,7 +376,7 @@ def show(found: dict[str, Any], options: Namespace) -> None:
         nats, error, *others = found[kind].values()
         table.add_row(kind, f"{nats:.1f} ± {error:.1f}", *("" if value is None else f"{value:.3g}" for value in others))
     Console().print(table)
-    if "classified_right" in found:
+    if found.get("of_pictures"):
         right = f"{found['classified_right']:.2%} by one sample, {found['classified_right_together']:.2%} by all of one"
         print(f"classified right: {right}; of {found['of_pictures']:,} pictures that are when whole")
     print(sample_quality.PROTOCOL)
