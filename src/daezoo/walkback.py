@@ -80,8 +80,10 @@ class Walkback(Penalty):
                 drawn = batch.noise(_Coin(), torch.zeros_like(batch.level)[:, None], f"walkback{k}-further").noisy
                 walking = walking & (drawn[:, 0] < self.continued)
             output = output.detach().float()
-            start = batch.noise(Draws(model.loss), output, f"walkback{k}-draw").noisy if self.sampled else None
-            start = model.loss.link(output) if start is None else start
+            if self.sampled:
+                start = batch.noise(Draws(model.loss), output, f"walkback{k}-draw").noisy
+            else:
+                start = model.loss.link(output)
             noisy, level, mask = batch.noise(batch.corruption, start.to(batch.clean), f"walkback{k}")
             output = model(noisy, level)
             losses = model.loss(output, batch.clean, mask, batch.observed) * model.level_weight(level)

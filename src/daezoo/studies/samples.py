@@ -1,7 +1,7 @@
 """`daezoo reproduce samples`: samples of the zoo's models, judged side by side."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -27,6 +27,7 @@ from daezoo.sampling_command import (
 )
 from daezoo.studies.cells import add_row, rows_of
 from daezoo.studies.markdown import of
+from daezoo.studies.samples_tables import file_of
 from daezoo.studies.tables import render
 
 
@@ -41,7 +42,7 @@ class Trial(NamedTuple):
 
     target: str
     sampler: Sampler
-    known: Problem | str = ""
+    known: Problem | Literal[""] = ""
 
 
 TRIALS = (
@@ -65,7 +66,7 @@ def measure(trial: Trial, count: int, seed: int, docs: Path) -> dict[str, object
     judge = judge_of(data, None)[1]
     bf16 = hardware.default_precision(model.device.type) == "bf16-mixed"
     ask = Ask(trial.sampler, STEPS[trial.sampler], seed, bf16)
-    file = docs / "images" / f"samples-{'-'.join(part for part in trial if part).replace('.', '-')}.png"
+    file = docs / "images" / file_of(*trial)
     if not trial.known:
         samples, seconds = timed(lambda: draw(model, data.corruption, count, ask, data.splits["train"]))
         save(file, grid(samples[:SHOWN], 16))
@@ -77,7 +78,7 @@ def measure(trial: Trial, count: int, seed: int, docs: Path) -> dict[str, object
         return {"seconds": seconds, **found["samples"], **beside, "commit": runs.commit()}
     whole = data.splits["test"].__getitems__(torch.arange(min(len(data.splits["test"]), max(1, count // 20))))
     clean = to_unit(whole.clean)
-    known, shown = problem_of(trial.known, clean, seed)  # type: ignore[arg-type]
+    known, shown = problem_of(trial.known, clean, seed)
     fit = known.take(torch.arange(len(clean)).repeat_interleave(EACH))
     samples, seconds = timed(lambda: draw(model, data.corruption, len(clean) * EACH, ask, known=fit))
     rows = torch.cat([clean[:, None], shown[:, None], samples.view(len(clean), EACH, *clean.shape[1:])], 1)

@@ -57,8 +57,13 @@ def _data(row: dict[str, str]) -> str:
     return row["target"].partition(".")[2].partition("-")[0]
 
 
+def file_of(*trial: str) -> str:
+    """The name of a trial's picture: of target, sampler and what is known, if anything is."""
+    return f"samples-{'-'.join(filter(None, trial)).replace('.', '-')}.png"
+
+
 def _file(row: dict[str, str]) -> str:
-    return f"samples-{'-'.join(filter(None, (row['target'], row['sampler'], row['known']))).replace('.', '-')}.png"
+    return file_of(row["target"], row["sampler"], row["known"])
 
 
 def _line(name: str, row: dict[str, str], prefix: str) -> list[str]:
