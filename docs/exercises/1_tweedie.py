@@ -20,11 +20,9 @@ to the last digits of float64 at every σ; with σ in the place of σ² they do 
 network does: the mean of those, weighted by q(x̃ | x), is off by an error that halves with four times as many.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
 from matplotlib.figure import Figure
+from shared import options_of
 
 from daezoo.densities import GaussianMixture, empirical
 from daezoo.figures import save
@@ -34,10 +32,7 @@ MIXTURE = GaussianMixture([0.3, 0.5, 0.2], [[-1.0], [0.2], [1.5]], [0.3, 0.2, 0.
 
 def main(args: list[str] | None = None) -> None:
     """Check the formula, print the table, draw the figure."""
-    parser = argparse.ArgumentParser(description="Tweedie's formula on a mixture.")
-    parser.add_argument("--quick", action="store_true", help="Fewer repetitions.")
-    parser.add_argument("--out", type=Path, default=Path("tweedie.png"), help="Where the figure goes.")
-    options = parser.parse_args(args)
+    options = options_of("Tweedie's formula on a mixture.", "tweedie.png", args)
     noisy = torch.linspace(-2.5, 3.0, 111, dtype=torch.float64)[:, None].requires_grad_()
     grid = torch.arange(-10, 10, 0.01, dtype=torch.float64)[:, None]
     draw, repetitions = torch.Generator().manual_seed(0), 20 if options.quick else 400

@@ -18,10 +18,10 @@ from daezoo.models import DenoisingAutoencoder
 from daezoo.sampling import Denoiser
 
 Canvas = Figure | SubFigure
-BEHIND = 80
-"""Points in a row of the density behind the arrows."""
-LIKELY = 12.5
-"""Arrows start where log p_σ is at most so far below its largest value: five standard deviations of a Gaussian."""
+LIKELY = 8.0
+"""Arrows start where log p_σ is at most so far below its largest value: four standard deviations of a Gaussian."""
+BEHIND = 60
+"""Pixels in a row of the density behind the arrows."""
 
 
 @torch.inference_mode()
@@ -30,7 +30,7 @@ def vector_field(
 ) -> Figure:
     """Arrows of r(x̃, σ) − x̃ over a density in the plane, beside those of σ² ∇ log p_σ(x̃), to which they tend.
 
-    Both panels have the same arrows' scale, and log p_σ behind them; where there is hardly a noisy point, no arrow.
+    Both panels have the same arrows' scale, and p_σ behind them; where there is hardly a noisy point, no arrow.
 
     Args:
         denoise: r.
@@ -51,34 +51,32 @@ def vector_field(
             f"Arrows need a density of the plane and σ > 0, got {density.dimensions} dimensions, {sigma=}."
         )
     clean = density.sample(2000, torch.Generator().manual_seed(0))
-    half = (clean - density.mean).abs().max().item() + 2 * sigma
-    axis = torch.linspace(-half, half, across)
-    behind = torch.linspace(-half, half, BEHIND)
-    x, y = density.mean.tolist()
-    likely = density.log_prob(_grid(behind, density), sigma)
-    lowest = likely.max().item() - LIKELY
-    points = _grid(axis, density)
-    points = points[density.log_prob(points, sigma) >= lowest]
+    half = (clean - density.mean).abs().max().item() + 3 * sigma
+    likely = density.log_prob(_grid(half, BEHIND, density), sigma)
+    points = _grid(half, across, density)
+    points = points[density.log_prob(points, sigma) >= likely.max() - LIKELY]
     truth = sigma**2 * density.score(points, sigma)
     panels = {"denoiser: r(x̃) − x̃": denoise(points, sigma).cpu() - points, "truth: σ² ∇ log p_σ(x̃)": truth}
+    x, y = density.mean.tolist()
+    extent = (x - half, x + half, y - half, y + half)
+    shown = (likely - likely.max()).exp().view(BEHIND, BEHIND).T.numpy()
     canvas = on or Figure(figsize=(10, 5.2), layout="constrained")
     axes = canvas.subplots(1, 2, squeeze=False)[0]
     for (title, arrows), panel in zip(panels.items(), axes, strict=True):
-        shown = likely.view(BEHIND, BEHIND).T.clamp_min(lowest).numpy()
-        extent = (x - half, x + half, y - half, y + half)
-        panel.imshow(shown, extent=extent, origin="lower", cmap="Blues", alpha=0.6)
+        panel.imshow(shown, extent=extent, origin="lower", cmap="Blues", vmin=0, vmax=1.6, interpolation="bilinear")
         panel.quiver(
             *(part.numpy() for part in (*points.T, *arrows.T)),
             **{"angles": "xy", "scale_units": "xy", "scale": 1 / length, "width": 0.004, "color": "0.1"},
         )
         panel.set(title=title, aspect="equal", xlim=extent[:2], ylim=extent[2:])
     drawn = "" if length == 1 else f"; arrows drawn at {length:g} of their length"
-    canvas.suptitle(f"σ = {sigma:g}; blue: log p_σ{drawn}", fontsize=10)
+    canvas.suptitle(f"σ = {sigma:g}; blue: p_σ{drawn}", fontsize=10)
     return canvas.figure
 
 
-def _grid(axis: Tensor, density: Density) -> Tensor:
-    """A square grid around a density's mean, (N², 2), in float32 as models want it."""
+def _grid(half: float, count: int, density: Density) -> Tensor:
+    """A square grid around a density's mean, (count², 2), in float32 as models want it."""
+    axis = torch.linspace(-half, half, count, dtype=torch.float64)
     return (torch.cartesian_prod(axis, axis) + density.mean).float()
 
 
@@ -120,23 +118,25 @@ def paths(
         The whole figure.
 
     Raises:
-        ValueError: If the points are not of the plane.
+        ValueError: If the points are not of the plane, or there is no level.
     """
-    if starts.ndim != 2 or starts.shape[1] != 2:
-        raise ValueError(f"Paths are drawn in the plane: starts must be (batch, 2), got {tuple(starts.shape)}.")
+    if starts.ndim != 2 or starts.shape[1] != 2 or not levels:
+        raise ValueError(
+            f"Paths need points of the plane, (batch, 2), and a level or more, got {tuple(starts.shape)}, {levels}."
+        )
     places = reconstructed(denoise, starts, levels).cpu()
     canvas = on or Figure(figsize=(5.4, 5.2), layout="constrained")
     axis = canvas.subplots()
     if density is not None:
         clean = density.sample(2000, torch.Generator().manual_seed(0))
-        axis.scatter(clean[:, 0], clean[:, 1], s=3, color="tab:blue", alpha=0.4, linewidths=0, label="clean points")
+        axis.scatter(clean[:, 0], clean[:, 1], s=6, color="tab:blue", alpha=0.5, linewidths=0, label="clean points")
     for path in places.unbind(1):
         axis.plot(*path.T.numpy(), color="0.4", linewidth=0.7, marker=".", markersize=2)
     axis.scatter(places[0, :, 0], places[0, :, 1], s=16, facecolors="none", edgecolors="0.2", label="noisy", zorder=3)
     axis.scatter(
         places[-1, :, 0], places[-1, :, 1], s=16, color="tab:red", label=f"denoised, {len(levels)} steps", zorder=3
     )
-    axis.set(aspect="equal")
+    axis.set(title=f"paths x ← r(x, σ), σ = {levels[0]:.3g} … {levels[-1]:.3g}", aspect="equal")
     axis.legend(fontsize=8, loc="upper right")
     return canvas.figure
 
