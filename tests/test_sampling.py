@@ -7,9 +7,9 @@ from daezoo.densities import Gaussian as Normal
 from daezoo.densities import GaussianMixture
 from daezoo.likelihoods import FixedGaussian
 from daezoo.losses import CrossEntropy, SquaredError
-from daezoo.models import StackedDAE, VanillaDAE
+from daezoo.models import PreconditionedDAE, StackedDAE, VanillaDAE
 from daezoo.randomness import generator
-from daezoo.sampling import Known, Means, chain, heun, ladder, langevin, sample_top_down, score
+from daezoo.sampling import Known, Means, chain, heun, ladder, langevin, of_class, sample_top_down, score
 
 TWO = GaussianMixture([0.3, 0.7], [[-1.0, 0.0], [1.0, 0.5]], [0.2, 0.1])
 
@@ -165,3 +165,22 @@ def test_numbers_that_samplers_cannot_take_are_errors():
         chain(Posterior(), Gaussian(1.0), start, 0)
     with pytest.raises(ValueError, match="or take means"):
         chain(VanillaDAE([2], [3]), Gaussian(1.0), start.float(), 1)
+
+
+def test_guidance_goes_on_from_no_class_to_a_class():
+    model, noisy = PreconditionedDAE([2], classes=3).eval(), torch.randn(2, 2, generator=generator(9))
+    for weights in model.parameters():
+        nn.init.normal_(weights, std=0.3, generator=generator(10))
+    label = torch.tensor([2, 0])
+    none, told = model(noisy, 0.5), model(noisy, 0.5, label)
+    assert not torch.allclose(none, told, atol=1e-3)
+    for guidance in (0.0, 1.0, 2.5):
+        torch.testing.assert_close(of_class(model, label, guidance)(noisy, 0.5), none + guidance * (told - none))
+
+
+def test_classes_that_a_model_does_not_know_are_errors():
+    with pytest.raises(ValueError, match="was not told classes"):
+        of_class(PreconditionedDAE([2]), torch.tensor([0]))
+    for label, guidance in ((3, 1.0), (-1, 1.0), (0, -0.5)):
+        with pytest.raises(ValueError, match="Labels must lie in 0 to 2 and guidance be at least 0, got"):
+            of_class(PreconditionedDAE([2], classes=3), torch.tensor([label]), guidance)

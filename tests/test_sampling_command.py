@@ -17,7 +17,7 @@ from daezoo.cli import main
 from daezoo.data import DigitsData
 from daezoo.evaluation.sample_quality import PROTOCOL
 from daezoo.sampling import Known, Means, chain
-from daezoo.sampling_command import agreement, grid, problem_of, scatter
+from daezoo.sampling_command import agreement, grid, of_asked_class, problem_of, scatter
 from daezoo.studies.samples_tables import section
 
 FEW = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--trainer.precision", "32-true")
@@ -26,6 +26,7 @@ POINTS = ("--model.network", "Points", "--model.network.width", "16")
 SPLITS = ("--data.train", "300", "--data.valid", "50", "--data.test", "50")
 RUNS = {
     "score-digits": ("score", "digits", *UNET),
+    "score-classes": ("score", "digits", *UNET, "--model.classes", "10"),
     "score-density": ("score", "density", *POINTS, *SPLITS),
     "walkback-digits": ("walkback", "digits", "--model.hidden", "[16]"),
     "vanilla-digits": ("vanilla", "digits", "--model.hidden", "[16]", "--model.loss", "SquaredError"),
@@ -34,17 +35,23 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Tiny runs, and one of them with an untrained classifier, by name."""
+    """Tiny runs, one of them with an untrained classifier and one with random weights, by name."""
     folder = tmp_path_factory.mktemp("trained") / "runs"
-    found = {name: str(folder / name / "it") for name in RUNS}
+    found = {name: str(folder / "-".join(arguments[:2]) / name) for name, arguments in RUNS.items()}
     with redirect_stdout(StringIO()):
-        for arguments in RUNS.values():
-            assert main(fit_arguments(*arguments, *FEW, "--runs", str(folder), "--name", "it")) == 0
+        for name, arguments in RUNS.items():
+            assert main(fit_arguments(*arguments, *FEW, "--runs", str(folder), "--name", name)) == 0
     contents = read(locate(Path(found["walkback-digits"]))) | {"labels": list(range(10))}
     weights = torch.randn(10, 16, generator=torch.Generator().manual_seed(0))
     contents["state_dict"] |= {"classifier.weight": weights, "classifier.bias": torch.zeros(10)}
     torch.save(contents, folder / "classifier.ckpt")
-    return found | {"classifier": str(folder / "classifier.ckpt")}
+    other = read(locate(Path(found["score-classes"])))  # hardly trained, it tells no classes apart
+    draw = torch.Generator().manual_seed(1)
+    other["state_dict"] = {
+        name: 0.2 * torch.randn(part.shape, generator=draw) for name, part in other["state_dict"].items()
+    }
+    torch.save(other, folder / "classes.ckpt")
+    return found | {"classifier": str(folder / "classifier.ckpt"), "score-classes": str(folder / "classes.ckpt")}
 
 
 @pytest.fixture
@@ -329,9 +336,40 @@ def test_agreement_by_hand():
     }
 
 
+def test_labels_are_asked_for_in_turn(sample, drawn, workplace):
+    found = drawn("score-classes", "--n", "6", "--steps", "3", "--labels", "3", "0", "7")
+    with Image.open(workplace / "samples.png") as image:
+        assert image.size == (3 * 9 - 1, 2 * 9 - 1)
+    alone = drawn("score-classes", "--n", "6", "--steps", "3", "--labels", "3")
+    np.testing.assert_allclose(found[::3], alone[::3], atol=1e-6)
+    assert not np.allclose(found[1::3], alone[1::3], atol=1e-6)
+    surer = drawn("score-classes", "--n", "6", "--steps", "3", "--labels", "3", "--guidance", "3")
+    assert not np.allclose(surer, alone, atol=1e-6)
+    judged = ("--quality", "--classifier", "CLASSIFIER", "--force")
+    status, out, err = sample("score-classes", "--n", "6", "--steps", "3", "--labels", "3", "0", *judged)
+    assert status == 0, err
+    assert "of the class they were asked for: " in out
+
+
+def test_completed_pictures_can_be_asked_to_be_of_a_class(drawn, test_split):
+    known = ("--known", "top-half", "--n", "2", "--each", "2", "--steps", "3")
+    found = drawn("score-classes", *known, "--labels", "4", "9")
+    assert not np.allclose(found[0], found[1])
+    np.testing.assert_array_equal(found[:, :, 4:], test_split.clean[:2, :, 4:].repeat_interleave(2, 0))
+
+
+def test_asked_classes_by_hand():
+    assert of_asked_class(torch.eye(3), (3, 5), Judge()) == pytest.approx(2 / 3)  # 3, 5, 8 where 3, 5, 3 were asked
+
+
 # errors
 
 WRONG = [
+    ("score-digits", ["--labels", "3"], "was not told classes. Train with --model.classes"),
+    ("score-classes", ["--labels", "10"], "Labels must lie in 0 to 9"),
+    ("score-classes", ["--labels", "3", "--guidance", "-1"], "guidance be at least 0"),
+    ("score-classes", ["--guidance", "2"], "--guidance is towards a class: say which, --labels 3"),
+    ("walkback-digits", ["--labels", "3"], "--labels is for models of model score"),
     ("score-digits", ["--sampler", "chain"], "chain does not suit a PreconditionedDAE"),
     ("walkback-digits", ["--sampler", "ode"], "ode does not suit a VanillaDAE"),
     ("walkback-digits", ["--known", "top-half"], "--known is for the samplers ode and stochastic"),

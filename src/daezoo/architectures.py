@@ -18,8 +18,8 @@ class Architecture(ABC):
     """Of a sample: 3 for images (C, H, W), 1 for vectors (D,)."""
 
     @abstractmethod
-    def build(self, colors: int, condition: Condition) -> NoisePredictor | PointNetwork:
-        """The network, for images of so many channels, or vectors of so many elements.
+    def build(self, colors: int, condition: Condition, classes: int = 0) -> NoisePredictor | PointNetwork:
+        """The network, for images of so many channels, or vectors of so many elements, told so many classes apart.
 
         Raises:
             ValueError: If a number lies out of range.
@@ -42,9 +42,9 @@ class ConvStack(Architecture):
     norm: bool = False
     shuffle: int = 1
 
-    def build(self, colors: int, condition: Condition) -> NoisePredictor:
+    def build(self, colors: int, condition: Condition, classes: int = 0) -> NoisePredictor:
         """The network."""
-        return residual.ConvStack(colors, condition, self.width, self.depth, self.norm, self.shuffle)
+        return residual.ConvStack(colors, condition, self.width, self.depth, self.norm, self.shuffle, classes)
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class UNet(Architecture):
     blocks: int = 2
     shuffle: int = 1
 
-    def build(self, colors: int, condition: Condition) -> NoisePredictor:
+    def build(self, colors: int, condition: Condition, classes: int = 0) -> NoisePredictor:
         """The network."""
-        return residual.UNet(colors, condition, self.widths, self.blocks, self.shuffle)
+        return residual.UNet(colors, condition, self.widths, self.blocks, self.shuffle, classes)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,6 @@ class Points(Architecture):
     blocks: int = 3
     dimensions: ClassVar[int] = 1
 
-    def build(self, colors: int, condition: Condition) -> PointNetwork:
+    def build(self, colors: int, condition: Condition, classes: int = 0) -> PointNetwork:
         """The network."""
-        return PointNetwork(colors, condition, self.width, self.blocks)
+        return PointNetwork(colors, condition, self.width, self.blocks, classes)

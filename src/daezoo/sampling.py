@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from daezoo.corruption import Corruption
 from daezoo.losses import CrossEntropy
-from daezoo.models import DenoisingAutoencoder, StackedDAE
+from daezoo.models import DenoisingAutoencoder, PreconditionedDAE, StackedDAE
 
 Denoiser = Callable[[Tensor, float], Tensor]
 Watch = Callable[[Tensor], None]
@@ -95,6 +95,32 @@ def score(denoise: Denoiser, noisy: Tensor, sigma: float) -> Tensor:
     if not sigma > 0:
         raise ValueError(f"There is a score under noise only: sigma must be > 0, got {sigma}.")
     return (denoise(noisy, sigma) - noisy) / sigma**2
+
+
+def of_class(model: PreconditionedDAE, label: Tensor, guidance: float = 1.0) -> Denoiser:
+    """The denoiser of samples of known classes, r(x̃, σ) + w (r(x̃, σ | c) − r(x̃, σ)) (Ho and Salimans, 2022).
+
+    Args:
+        model: Trained with classes.
+        label: c of each sample, (batch,).
+        guidance: w >= 0: at 1 the class's own denoiser; above, samples are surer of their class and less varied.
+
+    Raises:
+        ValueError: If the model was told no classes, a label is none of them, or guidance is negative.
+    """
+    if not model.classes:
+        raise ValueError("This PreconditionedDAE was not told classes. Train with --model.classes 10, say.")
+    if not (guidance >= 0 and label.min() >= 0 and label.max() < model.classes):
+        raise ValueError(
+            f"Labels must lie in 0 to {model.classes - 1} and guidance be at least 0, got {label.unique().tolist()} "
+            f"and {guidance}."
+        )
+
+    def denoise(noisy: Tensor, sigma: float) -> Tensor:
+        told = model(noisy, sigma, label).float()
+        return told if guidance == 1 else torch.lerp(model(noisy, sigma).float(), told, guidance)
+
+    return denoise
 
 
 def ladder(lowest: float, highest: float, steps: int, rho: float = 7.0) -> list[float]:

@@ -27,7 +27,7 @@ from daezoo.evaluation.target import data_names, on_device, open_target, own_dat
 from daezoo.files import to_json, write_atomically
 from daezoo.models import DenoisingAutoencoder, PreconditionedDAE
 from daezoo.randomness import generator
-from daezoo.sampling import Known, Means, Measurement, Watch, chain, heun, ignore, ladder, langevin
+from daezoo.sampling import Denoiser, Known, Means, Measurement, Watch, chain, heun, ignore, ladder, langevin, of_class
 from daezoo.zoo import loading
 
 Sampler = Literal["ode", "stochastic", "langevin", "chain"]
@@ -51,12 +51,16 @@ class Ask(NamedTuple):
         steps: Levels of a ladder, or steps of a chain.
         seed: Of all noise.
         bf16: Whether the network runs in bf16.
+        labels: The classes of the samples, in turn; of no class in particular if there are none.
+        guidance: As for `of_class`.
     """
 
     sampler: Sampler
     steps: int
     seed: int
     bf16: bool = False
+    labels: tuple[int, ...] = ()
+    guidance: float = 1.0
 
 
 def suited(sampler: Sampler | None, model: DenoisingAutoencoder, corruption: Corruption) -> Sampler:
@@ -110,13 +114,17 @@ def draw(
                 highest = corruption.level.bounds[1]
                 start = model.data_mean + highest * torch.randn(TOGETHER, *model.shape, generator=draws, device=device)
                 levels = ladder(model.lowest, highest, ask.steps)
+                denoise: Denoiser = model.denoise
+                if ask.labels:
+                    turns = torch.arange(first, first + TOGETHER) % len(ask.labels)
+                    denoise = of_class(model, torch.tensor(ask.labels)[turns].to(device), ask.guidance)
                 if ask.sampler == "langevin":
-                    samples = langevin(model.denoise, start, levels, generator=draws, watch=seen)
+                    samples = langevin(denoise, start, levels, generator=draws, watch=seen)
                 else:
                     churn = CHURN if ask.sampler == "stochastic" else 0.0
                     rows = torch.arange(first, first + TOGETHER).clamp_max(count - 1)
                     fit = None if known is None else known.take(rows, device)
-                    samples = heun(model.denoise, start, levels, churn, draws, fit, model.data_std, seen)
+                    samples = heun(denoise, start, levels, churn, draws, fit, model.data_std, seen)
             else:
                 assert train is not None
                 rows = torch.randint(len(train), (TOGETHER,), generator=generator("starts", ask.seed, first))
@@ -227,6 +235,14 @@ def agreement(samples: Tensor, clean: Tensor, labels: Tensor, judge: DenoisingAu
     }
 
 
+def of_asked_class(samples: Tensor, labels: tuple[int, ...], judge: DenoisingAutoencoder) -> float:
+    """The share of samples (N, *shape) that a classifier puts into the class they were asked for, in turn."""
+    asked = torch.tensor(labels)[torch.arange(len(samples)) % len(labels)]
+    with torch.inference_mode():
+        found = torch.tensor(judge.labels)[judge.classify(samples.clamp(0, 1)).argmax(1)]
+    return (found == asked).float().mean().item()
+
+
 def check_outputs(force: bool, **paths: str | None) -> None:
     """Raise ValueError if a file cannot be written as it is named, or is there already."""
     kinds = {"out": (".png", ".webp"), "frames": (".gif", ".webp"), "array": (".npy",)}
@@ -255,6 +271,8 @@ def options_of(args: list[str]) -> Namespace:
     parser.add_argument("--sampler", type=Sampler | None, help="What suits the model if not given: ode or chain.")
     parser.add_argument("--steps", type=int | None, help=f"Levels of noise, or steps of a chain: {STEPS}.")
     parser.add_argument("--seed", type=int, default=0, help="Of all noise.")
+    parser.add_argument("--labels", type=int, nargs="+", help="Classes of the samples, in turn, if trained with them.")
+    parser.add_argument("--guidance", type=float, default=1.0, help="Above 1, samples are surer of these classes.")
     parser.add_argument("--known", type=Problem | None, help="Complete pictures of which only this is known.")
     parser.add_argument("--each", type=int, default=6, help="With --known, samples of each picture.")
     parser.add_argument("--frames", type=str | None, help="The steps of the first 64, moving: .gif or .webp.")
@@ -273,6 +291,8 @@ def options_of(args: list[str]) -> Namespace:
             f"sample needs n and each of at least 1, 2 steps or more and a seed of at least 0, got {options.n}, "
             f"{options.each}, {steps} and {options.seed}."
         )
+    if options.guidance != 1 and not options.labels:
+        raise ValueError("--guidance is towards a class: say which, --labels 3.")
     if options.classifier is not None and not options.quality:
         raise ValueError("--classifier judges samples: say --quality too.")
     check_outputs(options.force, out=options.out, frames=options.frames, array=options.array)
@@ -310,7 +330,12 @@ def run(args: list[str]) -> None:
     sampler = suited(options.sampler, model, corruption)
     if options.known is not None and sampler not in ("ode", "stochastic"):
         raise ValueError(f"--known is for the samplers ode and stochastic, of models of model score; got {sampler}.")
-    pictures, count, columns = len(model.shape) == 3, options.n, 8
+    labels = tuple(options.labels or ())
+    if labels:
+        if not isinstance(model, PreconditionedDAE):
+            raise ValueError(f"--labels is for models of model score, trained with --model.classes; got {sampler}.")
+        of_class(model, torch.tensor(labels), options.guidance)
+    pictures, count, across = len(model.shape) == 3, options.n, len(labels) if len(labels) > 1 else 8
     if pictures and model.shape[0] not in (1, 3):
         raise ValueError(f"Pictures have one channel or three, got a model of samples of {model.shape}.")
     if not pictures and (options.quality or options.frames is not None):
@@ -319,14 +344,15 @@ def run(args: list[str]) -> None:
     data = open_target(options).data if needed else None
     judge = judge_of(data, options.classifier) if data is not None and options.quality else None
     precision = options.precision or hardware.default_precision(model.device.type)
-    ask = Ask(sampler, options.steps or STEPS[sampler], options.seed, precision == "bf16-mixed")
+    steps, bf16 = options.steps or STEPS[sampler], precision == "bf16-mixed"
+    ask = Ask(sampler, steps, options.seed, bf16, labels, options.guidance)
     fit = whole = None
     if data is not None and options.known is not None:
         held = data.splits["test"]
         whole = held.__getitems__(torch.arange(min(count, len(held))))
         known, shown = problem_of(options.known, to_unit(whole.clean), options.seed)
         fit = known.take(torch.arange(len(shown)).repeat_interleave(options.each))
-        count, columns = len(shown) * options.each, 2 + options.each
+        count = len(shown) * options.each
     if judge is not None and count < 2:
         raise ValueError("--quality needs two samples or more.")
     seen: list[Tensor] = []
@@ -342,19 +368,21 @@ def run(args: list[str]) -> None:
         found |= {"judge": judge[0]} | quality(samples, data, judge[1])
         if whole is not None and judge[1].classifier is not None:
             found |= agreement(samples, to_unit(whole.clean), whole.label, judge[1])
+        if labels and judge[1].classifier is not None:
+            found["of_asked_class"] = of_asked_class(samples, labels, judge[1])
     if options.array is not None:
         write_atomically(Path(options.array), lambda file: np.save(file, samples.numpy()))
     if data is not None and not pictures:
         figures.save(scatter(samples, first(data, "train", count)), Path(options.out))
     else:
-        rows = samples
+        rows, columns = samples, across
         if whole is not None:
             parts = (to_unit(whole.clean)[:, None], shown[:, None], samples.view(len(shown), -1, *model.shape))
-            rows = torch.cat(parts, 1).flatten(0, 1)
+            rows, columns = torch.cat(parts, 1).flatten(0, 1), 2 + options.each
         save(Path(options.out), grid(rows, columns))
         if options.frames is not None:
-            steps = [grid(step.float().cpu()[:count], 8) for step in seen]
-            save(Path(options.frames), grid(samples[:TOGETHER], 8), steps)
+            frames = [grid(step.float().cpu()[:count], across) for step in seen]
+            save(Path(options.frames), grid(samples[:TOGETHER], across), frames)
     show(found, options)
 
 
@@ -379,4 +407,6 @@ def show(found: dict[str, Any], options: Namespace) -> None:
     if found.get("of_pictures"):
         right = f"{found['classified_right']:.2%} by one sample, {found['classified_right_together']:.2%} by all of one"
         print(f"classified right: {right}; of {found['of_pictures']:,} pictures that are when whole")
+    if "of_asked_class" in found:
+        print(f"of the class they were asked for: {found['of_asked_class']:.2%}")
     print(sample_quality.PROTOCOL)

@@ -186,7 +186,7 @@ class DaezooCLI(LightningCLI):
             self.datamodule.prepare_data()
             self.datamodule.setup("fit")
             self.datamodule.check_trainer(self.trainer)
-            self.model.loss.check(next(self.datamodule.evaluation_batches("train")).clean)
+            self.model.check_batch(next(self.datamodule.evaluation_batches("train")))
         begun = self.resume is not None and (self.resume / "checkpoints" / "last.ckpt").is_file()
         if self.options.start_from is not None and not begun:
             self._start_from(self.options.start_from)

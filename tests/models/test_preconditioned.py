@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from daezoo.architectures import ConvStack, Points, UNet
+from daezoo.batch import Batch
 from daezoo.corruption import Clean, Gaussian, Masking
 from daezoo.data import DensityData, DigitsData
 from daezoo.densities import Gaussian as Normal
@@ -11,7 +12,7 @@ from daezoo.densities import circle
 from daezoo.losses import CrossEntropy
 from daezoo.models import PreconditionedDAE
 from daezoo.optim import AdamW
-from daezoo.randomness import generator
+from daezoo.randomness import StepNoise, generator
 from daezoo.schedule import LogUniform
 
 SMALL = UNet((4, 8), 1)
@@ -111,6 +112,9 @@ def test_noisy_samples_may_lie_far_out_but_clean_ones_may_not():
         ({"lowest": 0.0}, "lowest=0.0"),
         ({"data_mean": inf}, "data_mean=inf"),
         ({"weighting": "snr"}, "edm, score, error, got 'snr'"),
+        ({"classes": -1}, "classes >= 0 and unlabelled in"),
+        ({"classes": 2, "unlabelled": 0.0}, r"unlabelled in \(0, 1\], got classes=2, unlabelled=0.0"),
+        ({"classes": 2, "condition": "map"}, "told classes by an embedding: condition film or sinusoidal, got map"),
     ],
     ids=str,
 )
@@ -142,3 +146,69 @@ def test_only_gaussian_noise_of_a_level_above_0_trains_it(corruption):
 def test_networks_have_defaults_for_images_and_for_vectors():
     assert PreconditionedDAE([2]).filters() is None
     assert PreconditionedDAE(DigitsData().shape).filters().shape == (32, 1, 3, 3)
+
+
+def told_classes(shape, **options) -> PreconditionedDAE:
+    """A model of three classes, of random weights, as no layer of it starts at zero."""
+    model = of(shape, classes=3, **options)
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, std=0.3, generator=generator(7))
+    return model
+
+
+def labelled(clean, label, step=0) -> Batch:
+    noise, corruption = StepNoise(0, step), Gaussian(LogUniform(0.1, 3.0))
+    noisy, level, mask = noise(corruption, clean)
+    return Batch(noisy, clean, level, mask, label, label, noise, None, corruption)
+
+
+@pytest.mark.parametrize("condition", ["film", "sinusoidal"])
+@pytest.mark.parametrize("shape", [[1, 8, 8], [3]], ids=str)
+def test_each_sample_is_denoised_as_one_of_its_class(shape, condition):
+    model, noisy = told_classes(shape, condition=condition), torch.randn(4, *shape, generator=generator(8))
+    unknown = model(noisy, 0.5)
+    label = torch.tensor([0, -1, 2, 1])
+    found = model(noisy, 0.5, label)
+    torch.testing.assert_close(found[1], unknown[1])
+    for row in (0, 2, 3):
+        assert not torch.allclose(found[row], unknown[row], atol=1e-3)
+        torch.testing.assert_close(found[row], model(noisy, 0.5, label[row].expand(4))[row])
+    assert model.encode(noisy.clamp(0, 1)).isfinite().all()
+
+
+def test_training_hides_some_labels_and_tells_the_others():
+    model, count = told_classes([3], unlabelled=0.3), 20_000
+    seen = []
+    model.network.register_forward_pre_hook(lambda _, args: seen.append(args[1]))
+    label = torch.arange(count) % 3
+    batch = labelled(torch.zeros(count, 3), label)
+    model.loss_terms(batch)
+    torch.testing.assert_close(seen[0][:, 0], batch.level.log() / 4)
+    told = seen[0][:, 1:]
+    hidden = told.sum(1) == 0
+    assert (told[~hidden] == torch.eye(3)[label[~hidden]]).all()
+    assert hidden.float().mean().item() == pytest.approx(0.3, abs=5 * (0.3 * 0.7 / count) ** 0.5)
+
+
+def test_a_class_has_the_denoiser_of_its_own_density():
+    centres = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    model = of([2], data_std=0.7, classes=2, unlabelled=0.2, optimizer=AdamW(5e-3)).train()
+    optimizer = model.configure_optimizers()
+    for step in range(200):
+        label = torch.randint(2, (256,), generator=generator("label", step))
+        clean = centres[label] + 0.1 * torch.randn(256, 2, generator=generator("clean", step))
+        optimizer.zero_grad()
+        model.loss_terms(labelled(clean, label, step))["reconstruction"].backward()
+        optimizer.step()
+    # halfway between the two and noisy, the best guess is near the class's centre, and of neither near 0
+    noisy, model = torch.zeros(3, 2), model.eval()
+    found = model(noisy, 1.0, torch.tensor([0, 1, -1]))
+    torch.testing.assert_close(found, torch.tensor([[-0.99, 0.0], [0.99, 0.0], [0.0, 0.0]]), atol=0.15, rtol=0)
+
+
+def test_labels_must_be_classes():
+    clean, model = torch.zeros(3, 3), told_classes([3])
+    model.check_batch(labelled(clean, torch.tensor([0, 1, 2])))
+    for label in ([0, 1, 3], [-1, 0, 1]):
+        with pytest.raises(ValueError, match="with 3 classes needs labels from 0 to 2, got"):
+            model.check_batch(labelled(clean, torch.tensor(label)))

@@ -236,6 +236,10 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
         """Filters of the first layer as pictures, (filters, C, H, W); None where there are none to show."""
         return None
 
+    def check_batch(self, batch: Batch) -> None:
+        """Raise ValueError if this model cannot be trained on such a batch."""
+        self.loss.check(batch.clean)
+
     def check_trainer(self, trainer: L.Trainer) -> None:
         """Raise ValueError if this model cannot be trained as the trainer would."""
         if self.optimizer.schedule != "constant" and trainer.max_steps < 0 and (trainer.max_epochs or 0) < 0:
@@ -258,9 +262,9 @@ class DenoisingAutoencoder(PlainHyperparameters, L.LightningModule, ABC):
             self.compile_networks(self.compile_mode)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Check the target's range once, on the first batch of a run; set the learning rate, where it changes."""
+        """Check the batch once, on the first batch of a run; set the learning rate, where it changes."""
         if self.trainer.global_step == 0 and batch_idx == 0:
-            self.loss.check(batch.clean)
+            self.check_batch(batch)
         if self.optimizer.schedule != "constant":
             rate = self.optimizer.rate(self.progress(batch_idx))
             for group in self.trainer.optimizers[0].param_groups:

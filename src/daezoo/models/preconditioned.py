@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from daezoo.architectures import Architecture, Points, UNet
-from daezoo.corruption import Corruption, Gaussian
+from daezoo.batch import Batch
+from daezoo.corruption import Corruption, Gaussian, Masking
 from daezoo.losses import Penalty, ReconstructionLoss
 from daezoo.models.base import DenoisingAutoencoder, identity
 from daezoo.networks.residual import Condition, NoisePredictor
@@ -27,6 +28,9 @@ class PreconditionedDAE(DenoisingAutoencoder):
     Its score is (r(x̃, σ) − x̃) / σ² (`daezoo.sampling.score`), that of the noisy density p_σ. Trained under a level that
     is LogUniform, it is what the samplers of `daezoo.sampling` need.
 
+    With `classes`, training tells the network the label of most samples, so that it learns r(x̃, σ | c) beside r(x̃, σ)
+    (Ho and Salimans, 2022); `daezoo.sampling.of_class` samples from it. Validation and tests are without labels.
+
     Args:
         shape: Shape of one sample: an image (C, H, W), or a vector (D,).
         network: The network; a UNet for images and Points for vectors if None.
@@ -38,6 +42,8 @@ class PreconditionedDAE(DenoisingAutoencoder):
         weighting: What the loss of a sample counts under noise σ: 1 / c_out², which makes all σ count alike (edm);
             1 / σ², the weight of denoising score matching of Song and Ermon (2019), σ² ‖score − ∇ log q(x̃|x)‖² (score);
             1, the plain squared error (error).
+        classes: How many classes it is told apart: labels 0 to classes − 1; 0 if it is told none.
+        unlabelled: Share of training samples whose label it is not told, in (0, 1].
         loss: The reconstruction loss, whose link must be the identity; squared error if None.
         penalties: Terms added to it.
         optimizer: What trains it; AdamW if None.
@@ -56,6 +62,8 @@ class PreconditionedDAE(DenoisingAutoencoder):
         data_std: float = 0.5,
         lowest: float = 0.01,
         weighting: Weighting = "edm",
+        classes: int = 0,
+        unlabelled: float = 0.1,
         loss: ReconstructionLoss | None = None,
         penalties: Sequence[Penalty] | None = None,
         optimizer: Optimizer | None = None,
@@ -71,6 +79,10 @@ class PreconditionedDAE(DenoisingAutoencoder):
             raise ValueError(
                 f"PreconditionedDAE needs finite data_std > 0 and lowest > 0, got {data_mean=}, {data_std=}, {lowest=}."
             )
+        if classes < 0 or not 0 < unlabelled <= 1:
+            raise ValueError(
+                f"PreconditionedDAE needs classes >= 0 and unlabelled in (0, 1], got {classes=}, {unlabelled=}."
+            )
         if weighting not in get_args(Weighting):
             raise ValueError(f"The weighting must be one of {', '.join(get_args(Weighting))}, got {weighting!r}.")
         if not self.loss.identity_link:
@@ -80,8 +92,8 @@ class PreconditionedDAE(DenoisingAutoencoder):
             )
         self.save_hyperparameters()
         self.data_mean, self.data_std, self.lowest = data_mean, data_std, lowest
-        self.weighting = weighting
-        self.network = network.build(self.shape[0], condition)
+        self.weighting, self.classes, self.unlabelled = weighting, classes, unlabelled
+        self.network = network.build(self.shape[0], condition, classes)
         if len(self.shape) == 3:
             self.network.to(memory_format=torch.channels_last)
 
@@ -101,6 +113,22 @@ class PreconditionedDAE(DenoisingAutoencoder):
         if clean or x.dtype != self.dtype:
             super().check_values(x, clean)
 
+    def check_batch(self, batch: Batch) -> None:
+        """As the base says, and raise ValueError if a label is none of the classes."""
+        super().check_batch(batch)
+        if self.classes and not (batch.label.min() >= 0 and batch.label.max() < self.classes):
+            raise ValueError(
+                f"PreconditionedDAE with {self.classes} classes needs labels from 0 to {self.classes - 1}, got "
+                f"{batch.label.unique().tolist()}. Set --model.classes, or choose labelled data."
+            )
+
+    def loss_terms(self, batch: Batch, output: Tensor | None = None) -> dict[str, Tensor]:
+        """As the base says; in training, of an output that knows most labels."""
+        if self.classes and output is None:
+            hidden = batch.noise(Masking(self.unlabelled), torch.ones_like(batch.level)[:, None], "labels").mask[:, 0]
+            output = self(batch.noisy, batch.level, batch.label.masked_fill(hidden, -1))
+        return super().loss_terms(batch, output)
+
     def level_weight(self, level: Tensor) -> Tensor | float:
         """What the loss of a sample counts, (batch,)."""
         if self.weighting == "error":
@@ -108,12 +136,13 @@ class PreconditionedDAE(DenoisingAutoencoder):
         variance = level.float().clamp_min(self.lowest).square()
         return 1 / variance + (1 / self.data_std**2 if self.weighting == "edm" else 0)
 
-    def forward(self, noisy: Tensor, level: Tensor | float | None = None) -> Tensor:
+    def forward(self, noisy: Tensor, level: Tensor | float | None = None, label: Tensor | None = None) -> Tensor:
         """The denoised samples r(x̃, σ), the same shape.
 
         Args:
             noisy: Noisy samples, (batch, *shape).
             level: σ, a number or (batch,).
+            label: The class of each, (batch,); -1, or any number that is no class, where it is not known.
 
         Raises:
             ValueError: If the shape does not fit, or there is no level, or one that is no number or negative.
@@ -133,7 +162,7 @@ class PreconditionedDAE(DenoisingAutoencoder):
                 f"0; got {level}."
             )
         sigma, centred, within = self._scaled(noisy, levels.expand(len(noisy)))
-        predicted = self.network(within, sigma.flatten().log() / 4)
+        predicted = self.network(within, self._told(sigma, label))
         total = self.data_std**2 + sigma.square()
         kept = self.data_std**2 / total * centred
         return self.data_mean + kept + sigma * self.data_std * total.rsqrt() * predicted
@@ -150,8 +179,17 @@ class PreconditionedDAE(DenoisingAutoencoder):
 
     def _code(self, x: Tensor) -> Tensor:
         sigma, _, within = self._scaled(x, x.new_zeros(len(x)))
-        code: Tensor = self.network.code(within, sigma.flatten().log() / 4)
+        code: Tensor = self.network.code(within, self._told(sigma))
         return code
+
+    def _told(self, sigma: Tensor, label: Tensor | None = None) -> Tensor:
+        """What the network is told: ln(σ) / 4, (batch,), and with classes a one for the class beside it."""
+        told = sigma.flatten().log() / 4
+        if not self.classes:
+            return told
+        names = torch.arange(self.classes, device=told.device)
+        known = torch.full_like(told, -1) if label is None else label
+        return torch.cat([told[:, None], (known[:, None] == names).to(told)], 1)
 
     def _scaled(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """σ of each sample, shaped to broadcast, the samples around the mean, and these scaled to unit variance."""

@@ -23,12 +23,15 @@ class PointNetwork(nn.Module):
             cosines of it (sinusoidal).
         width: Of the hidden layers.
         blocks: How many, >= 1.
+        classes: How many it is told apart, beside the level.
 
     Raises:
         ValueError: If a number lies out of range, or there is no such condition for vectors.
     """
 
-    def __init__(self, elements: int, condition: Condition, width: int = 128, blocks: int = 3) -> None:
+    def __init__(
+        self, elements: int, condition: Condition, width: int = 128, blocks: int = 3, classes: int = 0
+    ) -> None:
         super().__init__()
         if min(elements, width) < 1 or not 1 <= blocks <= DEEPEST:
             raise ValueError(f"A PointNetwork needs width >= 1 and 1 to {DEEPEST} blocks, got {width=}, {blocks=}.")
@@ -37,7 +40,7 @@ class PointNetwork(nn.Module):
                 f"Vectors have no map of the noise level: condition film or sinusoidal, got {condition!r}."
             )
         self.condition = condition
-        self.embedding = None if condition == "none" else Embedding(condition == "sinusoidal")
+        self.embedding = None if condition == "none" else Embedding(condition == "sinusoidal", classes)
         self.first = nn.Linear(elements, width)
         self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 Images = Float[Tensor, "batch channels rows columns"]
 Maps = Float[Tensor, "batch maps height width"]
-Levels = Float[Tensor, " batch"]
+Levels = Float[Tensor, "batch *told"]
+"""Noise levels (batch,) or, with classes, (batch, 1 + classes): a one for the class, zeros if it is unknown."""
 Condition = Literal["none", "map", "film", "sinusoidal"]
 
 EMBEDDING = 64
@@ -25,25 +26,26 @@ DEEPEST = 1000
 
 
 class Embedding(nn.Module):
-    """A small network on noise levels.
+    """A small network on noise levels and, if there are any, classes.
 
     Args:
         sinusoidal: Feed it sines and cosines of the level, of rising frequency, instead of the level itself.
+        classes: How many.
     """
 
-    def __init__(self, sinusoidal: bool) -> None:
+    def __init__(self, sinusoidal: bool, classes: int = 0) -> None:
         super().__init__()
         self.sinusoidal = sinusoidal
-        inputs = 2 * FREQUENCIES if sinusoidal else 1
+        inputs = (2 * FREQUENCIES if sinusoidal else 1) + classes
         self.layers = nn.Sequential(nn.Linear(inputs, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU())
 
     def forward(self, level: Levels) -> Float[Tensor, "batch embedding"]:
         """The embedding of each level."""
-        features = level[:, None]
+        features = level.view(len(level), -1)
         if self.sinusoidal:
             steps = torch.linspace(0, 8, FREQUENCIES, device=level.device)
-            angles = pi * features * 2**steps
-            features = torch.cat([angles.sin(), angles.cos()], 1)
+            angles = pi * features[:, :1] * 2**steps
+            features = torch.cat([angles.sin(), angles.cos(), features[:, 1:]], 1)
         return self.layers(features)
 
 
@@ -101,6 +103,7 @@ class NoisePredictor(nn.Module, ABC):
         condition: How it is told the noise level: not at all, by a map, which is one more channel of the input, or by
             FiLM from an embedding of the level or of sines and cosines of it.
         shuffle: The image is taken apart into the pixels of every so many rows and columns, which become channels.
+        classes: How many it is told apart, beside the level; 0 for none, and without an embedding.
 
     Attributes:
         last: The last convolution.
@@ -112,7 +115,7 @@ class NoisePredictor(nn.Module, ABC):
     stride: int
     reach: int
 
-    def __init__(self, colors: int, condition: Condition, shuffle: int) -> None:
+    def __init__(self, colors: int, condition: Condition, shuffle: int, classes: int) -> None:
         super().__init__()
         if min(colors, shuffle) < 1:
             raise ValueError(f"Channels and shuffle must be at least 1, got {colors=}, {shuffle=}.")
@@ -121,7 +124,11 @@ class NoisePredictor(nn.Module, ABC):
         self.condition, self.shuffle = condition, shuffle
         self.parts = colors * shuffle**2
         self.inputs = self.parts + (condition == "map")
-        self.embedding = None if condition in ("none", "map") else Embedding(condition == "sinusoidal")
+        self.embedding = None if condition in ("none", "map") else Embedding(condition == "sinusoidal", classes)
+        if classes and self.embedding is None:
+            raise ValueError(
+                f"A network is told classes by an embedding: condition film or sinusoidal, got {condition}."
+            )
 
     @property
     @abstractmethod
@@ -182,15 +189,23 @@ class ConvStack(NoisePredictor):
         depth: Number of convolutions, >= 2.
         norm: Whether all but the first and the last have batch norm.
         shuffle: As for NoisePredictor.
+        classes: As for NoisePredictor.
 
     Raises:
         ValueError: If a number lies out of range.
     """
 
     def __init__(
-        self, colors: int, condition: Condition, width: int = 64, depth: int = 8, norm: bool = False, shuffle: int = 1
+        self,
+        colors: int,
+        condition: Condition,
+        width: int = 64,
+        depth: int = 8,
+        norm: bool = False,
+        shuffle: int = 1,
+        classes: int = 0,
     ) -> None:
-        super().__init__(colors, condition, shuffle)
+        super().__init__(colors, condition, shuffle, classes)
         if not 2 <= depth <= DEEPEST or width < 1:
             raise ValueError(
                 f"A stack of convolutions needs a depth of 2 to {DEEPEST} and width >= 1, got {depth=}, {width=}."
@@ -269,6 +284,7 @@ class UNet(NoisePredictor):
         widths: Channels of each scale, from the image's own down. DRUNet: 64, 128, 256, 512.
         blocks: Residual blocks of a scale on either way, >= 1. DRUNet: 4.
         shuffle: As for NoisePredictor. DRUNet: 1.
+        classes: As for NoisePredictor.
 
     Raises:
         ValueError: If a number lies out of range.
@@ -281,8 +297,9 @@ class UNet(NoisePredictor):
         widths: Sequence[int] = (32, 64, 128),
         blocks: int = 2,
         shuffle: int = 1,
+        classes: int = 0,
     ) -> None:
-        super().__init__(colors, condition, shuffle)
+        super().__init__(colors, condition, shuffle, classes)
         if not widths or min(*widths, blocks) < 1 or blocks > DEEPEST:
             raise ValueError(
                 f"A U-Net needs one scale or more, widths >= 1 and 1 to {DEEPEST} blocks, got {widths=}, {blocks=}."
