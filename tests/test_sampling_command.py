@@ -18,6 +18,7 @@ from daezoo.data import DigitsData
 from daezoo.evaluation.sample_quality import PROTOCOL
 from daezoo.sampling import Known, Means, chain
 from daezoo.sampling_command import agreement, grid, of_asked_class, problem_of, scatter
+from daezoo.studies.samples import by_known_alone
 from daezoo.studies.samples_tables import section
 
 FEW = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--trainer.precision", "32-true")
@@ -487,6 +488,31 @@ def test_the_study_renders_rows_of_both_kinds():
     assert text.count("| training samples of mnist | 800 | 100.0 ± 0.5 |") == 1
     assert "](images/samples-unet-mnist-score-stochastic.png)" in text
     assert "mse" not in text
-    text = section([*rows, row("unet.mnist-score", "ode", "top-half")])
-    assert "| unet.mnist-score, top-half | 40 | 50.0 % | 75.0 % | 0.0123 | 7.5 |" in text
-    assert "](images/samples-unet-mnist-score-ode-top-half.png)" in text
+    alone = row("unet.mnist-score", "none", "top-half") | {"mse_of_mean": ""}
+    text = section([*rows, alone, row("unet.mnist-score", "ode", "top-half")])
+    assert "| top-half: a classifier | 40 | 50.0 % | 75.0 % |  | 7.5 |" in text
+    assert "| top-half: unet.mnist-score, ode | 40 | 50.0 % | 75.0 % | 0.0123 | 7.5 |" in text
+    assert text.count("-top-half.png)") == text.count("](images/samples-unet-mnist-score-ode-top-half.png)") == 1
+
+
+class Neighbour:
+    """Classifies as the nearest training sample."""
+
+    labels = tuple(range(10))
+
+    def __init__(self, data):
+        self.train = data.splits["train"].__getitems__(torch.arange(len(data.splits["train"])))
+
+    def classify(self, x):
+        nearest = torch.cdist(x.flatten(1), self.train.clean.flatten(1)).argmin(1)
+        return F.one_hot(self.train.label[nearest], 10).float()
+
+
+def test_a_classifier_of_what_is_known_is_between_chance_and_the_whole():
+    data = DigitsData()
+    data.setup()
+    found = by_known_alone("top-half", data, Neighbour(data), 2000, 0)
+    assert 90 <= found["of_pictures"] <= 100
+    assert 0.3 < found["classified_right"] < found["classified_right_together"] < 1
+    again = by_known_alone("top-half", data, Neighbour(data), 2000, 0)
+    assert found | {"seconds": 0} == again | {"seconds": 0}

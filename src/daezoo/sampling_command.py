@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from daezoo.randomness import generator
 from daezoo.sampling import Denoiser, Known, Means, Measurement, Watch, chain, heun, ignore, ladder, langevin, of_class
 from daezoo.zoo import loading
 
+Result = TypeVar("Result")
 Sampler = Literal["ode", "stochastic", "langevin", "chain"]
 Problem = Literal["top-half", "missing-80", "half-size"]
 STEPS = {"ode": 18, "stochastic": 32, "langevin": 32, "chain": 100}
@@ -134,10 +135,10 @@ def draw(
     return torch.cat(found)[:count]
 
 
-def timed(sampled: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    """Samples, and how many seconds they took."""
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """What comes of some work, and how many seconds it took."""
     started = time.perf_counter()
-    return sampled(), round(time.perf_counter() - started, 1)
+    return work(), round(time.perf_counter() - started, 1)
 
 
 def problem_of(problem: Problem, clean: Tensor, seed: int) -> tuple[Measurement, Tensor]:

@@ -49,6 +49,7 @@ def test_the_promised_models_are_there():
         "conv.cifar10-gauss",
         "residual.gray-gauss25",
         "residual.gray-blind",
+        "vanilla.mnist-walkback",
         "unet.mnist-score",
         "unet.fashion-score",
         "toy.spiral-score",

@@ -4,11 +4,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
+from sklearn.neural_network import MLPClassifier
+from torch import Tensor
 
 from daezoo import hardware, runs
+from daezoo.data.base import DenoisingDataModule
 from daezoo.data.splits import to_unit
+from daezoo.evaluation.features import places
 from daezoo.evaluation.sample_quality import nearest
 from daezoo.evaluation.target import open_target, parse, target_parser
+from daezoo.models import DenoisingAutoencoder
 from daezoo.parser import Parser
 from daezoo.sampling_command import (
     STEPS,
@@ -36,21 +41,27 @@ class Trial(NamedTuple):
 
     Attributes:
         target: A name of the zoo.
-        sampler: How it is sampled.
+        sampler: How it is sampled; none for a classifier that sees what is known alone, of pictures of its data.
         known: What is known of pictures that are completed; nothing if empty.
     """
 
     target: str
-    sampler: Sampler
+    sampler: Sampler | Literal["none"]
     known: Problem | Literal[""] = ""
 
 
 TRIALS = (
     Trial("unet.mnist-score", "ode"),
     Trial("unet.mnist-score", "stochastic"),
+    Trial("vanilla.mnist-salt50", "chain"),
+    Trial("vanilla.mnist-walkback", "chain"),
     Trial("unet.fashion-score", "ode"),
+    Trial("unet.mnist-score", "none", "top-half"),
     Trial("unet.mnist-score", "ode", "top-half"),
+    Trial("unet.mnist-score", "stochastic", "top-half"),
+    Trial("unet.mnist-score", "none", "missing-80"),
     Trial("unet.mnist-score", "ode", "missing-80"),
+    Trial("unet.mnist-score", "none", "half-size"),
     Trial("unet.mnist-score", "ode", "half-size"),
 )
 EACH = 4
@@ -59,12 +70,47 @@ SHOWN = 64
 """Samples that are drawn as a picture."""
 
 
+def completed(data: DenoisingDataModule, count: int) -> tuple[Tensor, Tensor]:
+    """The test pictures that are completed where so many samples are drawn otherwise, and their labels."""
+    held = data.splits["test"]
+    whole = held.__getitems__(torch.arange(min(len(held), max(1, count // 20))))
+    return to_unit(whole.clean), whole.label
+
+
+def by_known_alone(
+    problem: Problem, data: DenoisingDataModule, judge: DenoisingAutoencoder, count: int, seed: int
+) -> dict[str, object]:
+    """How far a classifier gets that is fitted to what is known of the training pictures: the row.
+
+    Its mean probability of the right class is what samples of its own posterior would get one by one.
+    """
+    (clean, labels), held = completed(data, count), data.splits["train"]
+    train = held.__getitems__(torch.arange(len(held)))
+    seen, known = (problem_of(problem, part, seed)[1].flatten(1) for part in (to_unit(train.clean), clean))
+    network = MLPClassifier((1000,), batch_size=256, early_stopping=True, n_iter_no_change=3, random_state=seed)
+    fitted, seconds = timed(lambda: network.fit(seen.numpy(), train.label.numpy()))
+    with torch.inference_mode():
+        right = torch.tensor(judge.labels)[judge.classify(clean).argmax(1)] == labels
+    chances = torch.from_numpy(fitted.predict_proba(known[right].numpy()))
+    place = places(torch.from_numpy(fitted.classes_), labels[right])
+    return {
+        "seconds": seconds,
+        "classified_right": chances.gather(1, place[:, None]).mean().item(),
+        "classified_right_together": (chances.argmax(1) == place).float().mean().item(),
+        "of_pictures": int(right.sum()),
+        "commit": runs.commit(),
+    }
+
+
 def measure(trial: Trial, count: int, seed: int, docs: Path) -> dict[str, object]:
     """Draw samples, judge them, and draw the first of them: the row."""
     target = open_target(parse(target_parser("samples", ""), [trial.target]))
     data, model = target.data, target.model
     judge = judge_of(data, None)[1]
     bf16 = hardware.default_precision(model.device.type) == "bf16-mixed"
+    if trial.sampler == "none":
+        assert trial.known
+        return by_known_alone(trial.known, data, judge, count, seed)
     ask = Ask(trial.sampler, STEPS[trial.sampler], seed, bf16)
     file = docs / "images" / file_of(*trial)
     if not trial.known:
@@ -76,15 +122,14 @@ def measure(trial: Trial, count: int, seed: int, docs: Path) -> dict[str, object
         found = quality(samples, data, judge)
         beside = {f"training_{name}": value for name, value in found["training samples"].items()}
         return {"seconds": seconds, **found["samples"], **beside, "commit": runs.commit()}
-    whole = data.splits["test"].__getitems__(torch.arange(min(len(data.splits["test"]), max(1, count // 20))))
-    clean = to_unit(whole.clean)
+    clean, labels = completed(data, count)
     known, shown = problem_of(trial.known, clean, seed)
     fit = known.take(torch.arange(len(clean)).repeat_interleave(EACH))
     samples, seconds = timed(lambda: draw(model, data.corruption, len(clean) * EACH, ask, known=fit))
     rows = torch.cat([clean[:, None], shown[:, None], samples.view(len(clean), EACH, *clean.shape[1:])], 1)
     save(file, grid(rows[: SHOWN // 4].flatten(0, 1), 3 * (2 + EACH)))
     error = (samples.view(len(clean), EACH, -1).mean(1) - clean.flatten(1)).square().mean().item()
-    right = agreement(samples, clean, whole.label, judge)
+    right = agreement(samples, clean, labels, judge)
     return {"seconds": seconds, "mse_of_mean": error, **right, "commit": runs.commit()}
 
 
