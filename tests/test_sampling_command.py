@@ -17,9 +17,11 @@ from daezoo.cli import main
 from daezoo.data import DigitsData
 from daezoo.evaluation.sample_quality import PROTOCOL
 from daezoo.sampling import Known, Means, chain
-from daezoo.sampling_command import agreement, grid, of_asked_class, problem_of, scatter
-from daezoo.studies.samples import by_known_alone
+from daezoo.sampling_command import agreement, grid, of_asked_class, problem_of, quality, scatter
+from daezoo.studies import samples
+from daezoo.studies.cells import rows_of
 from daezoo.studies.samples_tables import section
+from daezoo.zoo import loading
 
 FEW = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--trainer.precision", "32-true")
 UNET = ("--model.network", "UNet", "--model.network.widths", "[4,8]", "--model.network.blocks", "1")
@@ -386,12 +388,11 @@ WRONG = [
     ("score-digits", ["--each", "0", "--known", "top-half"], "at least 1"),
     ("score-digits", ["--steps", "1"], "2 steps or more"),
     ("score-digits", ["--seed", "-1"], "seed of at least 0"),
-    ("score-digits", ["--out", "g.jpg"], "--out must end in .png or .webp, got 'g.jpg'"),
-    ("score-digits", ["--out", ""], "--out must end in"),
-    ("score-digits", ["--frames", "f.png"], "--frames must end in .gif or .webp"),
-    ("score-digits", ["--array", "x.npz"], "--array must end in .npy"),
-    ("score-digits", ["--out", "none/g.png"], "There is no folder none"),
-    ("score-digits", ["--array", "none/x.npy"], "There is no folder none"),
+    ("score-digits", ["--out", "g.jpg"], "g.jpg must end in .png or .webp"),
+    ("score-digits", ["--out", ""], "must end in .png"),
+    ("score-digits", ["--frames", "f.png"], "f.png must end in .gif or .webp"),
+    ("score-digits", ["--array", "x.npz"], "x.npz must end in .npy"),
+    ("score-digits", ["--data", "digits"], "these samples come from the model alone"),
     ("score-digits", ["--out", "a.webp", "--frames", "./a.webp"], "must be different files"),
     ("score-digits", ["--classifier", "CLASSIFIER"], "say --quality too"),
     ("score-digits", ["--quality", "--classifier", "vanilla.nope"], "vanilla.nope"),
@@ -424,7 +425,7 @@ def test_what_is_there_is_written_over_by_force_only(sample, workplace, option):
 def test_a_folder_is_not_written_over(sample, workplace):
     (workplace / "g.png").mkdir()
     status, _, err = sample("score-digits", "--out", "g.png", "--force")
-    assert status == 2 and "g.png is there already" in err
+    assert status == 2 and "g.png exists" in err
     assert not list((workplace / "g.png").iterdir())
 
 
@@ -511,8 +512,34 @@ class Neighbour:
 def test_a_classifier_of_what_is_known_is_between_chance_and_the_whole():
     data = DigitsData()
     data.setup()
-    found = by_known_alone("top-half", data, Neighbour(data), 2000, 0)
+    found = samples.by_known_alone("top-half", data, Neighbour(data), 2000, 0)
     assert 90 <= found["of_pictures"] <= 100
     assert 0.3 < found["classified_right"] < found["classified_right_together"] < 1
-    again = by_known_alone("top-half", data, Neighbour(data), 2000, 0)
+    again = samples.by_known_alone("top-half", data, Neighbour(data), 2000, 0)
     assert found | {"seconds": 0} == again | {"seconds": 0}
+
+
+def test_the_study_measures_draws_and_goes_on_where_it_stopped(runs, workplace, monkeypatch, capsys):
+    monkeypatch.chdir(Path(runs["score-digits"]).parent)
+    trials = (samples.Trial("score-digits", "ode"), samples.Trial("score-digits", "ode", "top-half"))
+    monkeypatch.setattr(samples, "TRIALS", trials)
+    monkeypatch.setattr(samples, "judge_of", lambda data, name: ("neighbour", Neighbour(data)))
+    encoder = load_model(*loading.open_target(runs["vanilla-digits"], None)).eval()
+    monkeypatch.setattr(samples, "quality", lambda drawn, data, judge: quality(drawn, data, encoder))
+    arguments = ["--n", "60", "--docs", str(workplace / "docs")]
+    samples.run(arguments)
+    assert capsys.readouterr().out.count("daezoo sample score-digits") == 2
+    free, known = rows_of(workplace / "docs" / "studies" / "samples.csv")
+    assert float(free["frechet"]) > float(free["training_frechet"]) > 0
+    assert int(known["of_pictures"]) == 3 and 0 <= float(known["classified_right"]) <= 1
+    pictures = {}
+    for path in (workplace / "docs" / "images").iterdir():
+        with Image.open(path) as image:
+            pictures[path.stem] = image.size
+    assert pictures == {
+        "samples-score-digits-ode": (16 * 9 - 1, 4 * 9 - 1),
+        "samples-score-digits-ode-nearest": (16 * 9 - 1, 2 * 9 - 1),
+        "samples-score-digits-ode-top-half": (18 * 9 - 1, 8),
+    }
+    samples.run(arguments)
+    assert "daezoo sample" not in capsys.readouterr().out

@@ -5,6 +5,7 @@ import torch
 from scipy.stats import norm
 
 from daezoo import tabular
+from daezoo.files import check_output
 from daezoo.hyperparameters import plain
 from daezoo.tabular import OneHot, QuantileNormal, Standardised
 
@@ -142,7 +143,7 @@ def test_files_come_back(tmp_path, suffix):
         tabular.read(path).fillna({"yes": "?"}), FRAME.fillna({"yes": "?"}), check_dtype=False
     )
     with pytest.raises(ValueError, match=r"exists.*--force"):
-        tabular.check_output(path, False)
+        check_output(path, False, tabular.SUFFIXES)
     path.write_bytes(b"\xff\xfe\x00\n\x00")
     with pytest.raises(ValueError, match=f"table.{suffix} cannot be read"):
         tabular.read(path)

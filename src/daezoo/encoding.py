@@ -12,7 +12,7 @@ from daezoo.data.base import SPLITS
 from daezoo.data.splits import InMemory, Split
 from daezoo.evaluation.features import extract
 from daezoo.evaluation.target import on_device, open_target, parse, target_parser
-from daezoo.files import write_atomically
+from daezoo.files import check_output, write_atomically
 from daezoo.imputing import columns_of
 from daezoo.zoo import loading
 
@@ -35,7 +35,7 @@ def run(args: list[str]) -> None:
     parser.add_argument("--force", action="store_true", help="Write over what is there.")
     options = parse(parser, args)
     output = Path(options.output)
-    tabular.check_output(output, options.force, SUFFIXES)
+    check_output(output, options.force, SUFFIXES)
     pandas = tabular.pandas() if output.suffix.lower() == ".parquet" else None
     splits: dict[str, Split]
     if options.table is None:

@@ -101,18 +101,22 @@ def tiled(pictures: Tensor, columns: int) -> NDArray[np.float64]:
         pictures: (N, C, H, W).
         columns: Pictures in a row.
     """
-    count, channels, height, width = pictures.shape
-    rows = -(-count // columns)
     flat = pictures.flatten(1)
     low, high = flat.min(1).values, flat.max(1).values
     unit = ((flat - low[:, None]) / (high - low).clamp(min=1e-12)[:, None]).view_as(pictures)
-    if channels != 3:
+    if unit.shape[1] != 3:
         unit = unit.mean(1, keepdim=True)
-    canvas = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, unit.shape[1]))
-    for k, tile in enumerate(unit.permute(0, 2, 3, 1).numpy()):
+    return laid_out(unit, columns, 1).permute(1, 2, 0).squeeze().double().numpy()
+
+
+def laid_out(pictures: Tensor, columns: int, line: float) -> Tensor:
+    """Pictures (N, C, H, W) in rows, with lines of one value between them: (C, rows, columns)."""
+    count, channels, height, width = pictures.shape
+    sheet = torch.full((channels, -(-count // columns) * (height + 1) - 1, columns * (width + 1) - 1), float(line))
+    for k, picture in enumerate(pictures):
         top, left = k // columns * (height + 1), k % columns * (width + 1)
-        canvas[top : top + height, left : left + width] = tile
-    return canvas.squeeze()
+        sheet[:, top : top + height, left : left + width] = picture
+    return sheet
 
 
 def curves(metrics: Path) -> Figure:

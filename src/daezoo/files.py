@@ -4,7 +4,7 @@ import fcntl
 import glob
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
@@ -37,6 +37,20 @@ def files_in(folder: Path) -> list[Path]:
 
 def _raised(error: OSError) -> None:
     raise error
+
+
+def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
+    """Raise ValueError if a file's name does not end as one of its kind."""
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path} must end in {' or '.join(suffixes)}.")
+
+
+def check_output(path: Path, force: bool, suffixes: Sequence[str]) -> None:
+    """Raise ValueError if a file cannot be written: its kind is unknown, or it is there and not to be written over."""
+    check_suffix(path, suffixes)
+    if path.is_dir() or (path.exists() and not force):
+        way = "" if path.is_dir() else ", or write over it: --force"
+        raise ValueError(f"{path} exists. Choose another name{way}")
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -11,6 +11,7 @@ from daezoo import tabular
 from daezoo.checkpoint import load_model
 from daezoo.data.table import TableData
 from daezoo.evaluation.target import on_device, own_data
+from daezoo.files import check_output
 from daezoo.hardware import exact_float32
 from daezoo.models import DenoisingAutoencoder
 from daezoo.parser import Parser
@@ -105,7 +106,7 @@ def run(args: list[str]) -> None:
     if options.steps < 1:
         raise ValueError(f"--steps must be at least 1, got {options.steps}.")
     output = Path(options.output)
-    tabular.check_output(output, options.force)
+    check_output(output, options.force, tabular.SUFFIXES)
     frame = tabular.read(Path(options.input))
     model, columns = opened(options.target, options.source, options.device)
     filled = imputed(model, columns, frame, options.steps)

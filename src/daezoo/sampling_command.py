@@ -24,7 +24,7 @@ from daezoo.data.base import DenoisingDataModule
 from daezoo.data.splits import Split, to_unit
 from daezoo.evaluation import sample_quality
 from daezoo.evaluation.target import data_names, on_device, open_target, own_data, parse, target_parser
-from daezoo.files import to_json, write_atomically
+from daezoo.files import check_output, to_json, write_atomically
 from daezoo.models import DenoisingAutoencoder, PreconditionedDAE
 from daezoo.randomness import generator
 from daezoo.sampling import Denoiser, Known, Means, Measurement, Watch, chain, heun, ignore, ladder, langevin, of_class
@@ -40,6 +40,8 @@ TOGETHER = 64
 """Samples come in batches of so many, each with a generator of its own: the first of many are those of few."""
 REFERENCE = 10_000
 """Samples of a split that others are compared with, at the most."""
+ENDINGS = {"out": (".png", ".webp"), "frames": (".gif", ".webp"), "array": (".npy",)}
+"""Of the files, by their options."""
 ENCODERS = {"digits": "stacked.digits-mask", "mnist": "stacked.mnist-best", "fashion_mnist": "stacked.fashion-mask25"}
 """In whose codes the Fréchet distance is taken, by data; one with a classifier says how sure it is, too."""
 
@@ -141,8 +143,14 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
     return work(), round(time.perf_counter() - started, 1)
 
 
-def problem_of(problem: Problem, clean: Tensor, seed: int) -> tuple[Measurement, Tensor]:
+def problem_of(problem: Problem, clean: Tensor, seed: int, each: int = 1) -> tuple[Measurement, Tensor]:
     """What is known of clean pictures (batch, C, H, W), and a picture of that, in which the rest is grey.
+
+    Args:
+        problem: What is known.
+        clean: The pictures.
+        seed: Of pixels that are missing at random.
+        each: How often what is known of a picture is repeated, in a row: for as many samples.
 
     Raises:
         ValueError: If they are no pictures, or of an odd size that is to be halved.
@@ -151,25 +159,27 @@ def problem_of(problem: Problem, clean: Tensor, seed: int) -> tuple[Measurement,
         raise ValueError(f"--known {problem} is for pictures of even size, got samples of {tuple(clean.shape[1:])}.")
     if problem == "half-size":
         small = F.avg_pool2d(clean, 2)
-        return Means(small), small.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return Means(small.repeat_interleave(each, 0)), small.repeat_interleave(2, 2).repeat_interleave(2, 3)
     mask = torch.ones_like(clean, dtype=torch.bool)
     if problem == "top-half":
         mask[:, :, : clean.shape[2] // 2] = False
     else:
         mask &= torch.rand(clean[:, :1].shape, generator=generator("missing", seed)) >= 0.8
-    return Known(clean, mask), torch.where(mask, clean, 0.5)
+    known = Known(clean.repeat_interleave(each, 0), mask.repeat_interleave(each, 0))
+    return known, torch.where(mask, clean, 0.5)
+
+
+def side_by_side(clean: Tensor, shown: Tensor, samples: Tensor) -> Tensor:
+    """Rows of a grid: a picture, what is known of it, and its samples, (batch · each, C, H, W)."""
+    parts = (clean[:, None], shown[:, None], samples.view(len(clean), -1, *clean.shape[1:]))
+    return torch.cat(parts, 1).flatten(0, 1)
 
 
 def grid(pictures: Tensor, columns: int) -> Image.Image:
     """Pictures (N, C, H, W) of one or three channels, in [0, 1], side by side, black lines between."""
-    count, channels, height, width = pictures.shape
-    columns = min(columns, count)
-    sheet = torch.zeros(channels, -(-count // columns) * (height + 1) - 1, columns * (width + 1) - 1)
-    for number, picture in enumerate(pictures.clamp(0, 1)):
-        top, left = number // columns * (height + 1), number % columns * (width + 1)
-        sheet[:, top : top + height, left : left + width] = picture
+    sheet = figures.laid_out(pictures.clamp(0, 1), min(columns, len(pictures)), 0)
     pixels = (255 * sheet).round().byte().permute(1, 2, 0).numpy()
-    return Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels)
+    return Image.fromarray(pixels.squeeze(2) if len(sheet) == 1 else pixels)
 
 
 def scatter(points: Tensor, training: Tensor) -> Figure:
@@ -244,22 +254,6 @@ def of_asked_class(samples: Tensor, labels: tuple[int, ...], judge: DenoisingAut
     return (found == asked).float().mean().item()
 
 
-def check_outputs(force: bool, **paths: str | None) -> None:
-    """Raise ValueError if a file cannot be written as it is named, or is there already."""
-    kinds = {"out": (".png", ".webp"), "frames": (".gif", ".webp"), "array": (".npy",)}
-    names = [Path(name).resolve() for name in paths.values() if name is not None]
-    if len(set(names)) < len(names):
-        raise ValueError("--out, --frames and --array must be different files.")
-    for option, name in paths.items():
-        path = Path(name or kinds[option][0])
-        if name is not None and path.suffix.lower() not in kinds[option]:
-            raise ValueError(f"--{option} must end in {' or '.join(kinds[option])}, got {name!r}.")
-        if name is not None and (path.is_dir() or (path.exists() and not force)):
-            raise ValueError(f"{name} is there already. Choose another name, or write over a file by --force.")
-        if not path.parent.is_dir():
-            raise ValueError(f"There is no folder {path.parent} for {path.name}: make it first.")
-
-
 def options_of(args: list[str]) -> Namespace:
     """The parsed command line.
 
@@ -296,7 +290,11 @@ def options_of(args: list[str]) -> Namespace:
         raise ValueError("--guidance is towards a class: say which, --labels 3.")
     if options.classifier is not None and not options.quality:
         raise ValueError("--classifier judges samples: say --quality too.")
-    check_outputs(options.force, out=options.out, frames=options.frames, array=options.array)
+    outputs = {option: Path(options[option]) for option in ENDINGS if options[option] is not None}
+    if len({path.resolve() for path in outputs.values()}) < len(outputs):
+        raise ValueError("--out, --frames and --array must be different files.")
+    for option, path in outputs.items():
+        check_output(path, options.force, ENDINGS[option])
     return options
 
 
@@ -342,6 +340,8 @@ def run(args: list[str]) -> None:
     if not pictures and (options.quality or options.frames is not None):
         raise ValueError(f"--quality and --frames are for pictures, got a model of samples of {model.shape}.")
     needed = sampler == "chain" or options.known is not None or options.quality or not pictures
+    if options.data is not None and not needed:
+        raise ValueError("--data is for chains, --known and --quality: these samples come from the model alone.")
     data = open_target(options).data if needed else None
     judge = judge_of(data, options.classifier) if data is not None and options.quality else None
     precision = options.precision or hardware.default_precision(model.device.type)
@@ -351,8 +351,7 @@ def run(args: list[str]) -> None:
     if data is not None and options.known is not None:
         held = data.splits["test"]
         whole = held.__getitems__(torch.arange(min(count, len(held))))
-        known, shown = problem_of(options.known, to_unit(whole.clean), options.seed)
-        fit = known.take(torch.arange(len(shown)).repeat_interleave(options.each))
+        fit, shown = problem_of(options.known, to_unit(whole.clean), options.seed, options.each)
         count = len(shown) * options.each
     if judge is not None and count < 2:
         raise ValueError("--quality needs two samples or more.")
@@ -378,8 +377,7 @@ def run(args: list[str]) -> None:
     else:
         rows, columns = samples, across
         if whole is not None:
-            parts = (to_unit(whole.clean)[:, None], shown[:, None], samples.view(len(shown), -1, *model.shape))
-            rows, columns = torch.cat(parts, 1).flatten(0, 1), 2 + options.each
+            rows, columns = side_by_side(to_unit(whole.clean), shown, samples), 2 + options.each
         save(Path(options.out), grid(rows, columns))
         if options.frames is not None:
             frames = [grid(step.float().cpu()[:count], across) for step in seen]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
-from daezoo.files import write_atomically
+from daezoo.files import check_suffix, write_atomically
 
 Frame = Any
 """A pandas.DataFrame."""
@@ -23,6 +23,8 @@ Series = Any
 """One column of it."""
 Numbers = NDArray[np.float64]
 
+SUFFIXES = (".csv", ".parquet")
+"""Of the files that tables are in."""
 MOST_CATEGORIES = 256
 QUANTILES = 101
 EXTREME = 1e-3
@@ -321,7 +323,7 @@ def read(path: Path) -> Frame:
         ValueError: If there is no such file, it is of another kind or cannot be read, or two columns have one name.
     """
     readers = {".csv": "read_csv", ".parquet": "read_parquet"}
-    _check_suffix(path)
+    check_suffix(path, SUFFIXES)
     if not path.is_file():
         raise ValueError(f"There is no file {path}. Expected a table, .csv or .parquet.")
     try:
@@ -334,18 +336,6 @@ def read(path: Path) -> Frame:
         problem = f"two columns are called {twice[0]!r}" if twice else "it has no rows"
         raise ValueError(f"{path} is no table that can be used: {problem}.")
     return frame.reset_index(drop=True)
-
-
-def check_output(path: Path, force: bool, suffixes: Sequence[str] = (".csv", ".parquet")) -> None:
-    """Raise ValueError if a file cannot be written: its kind is unknown, or it is there and not to be written over."""
-    _check_suffix(path, suffixes)
-    if path.exists() and not force:
-        raise ValueError(f"{path} exists. Choose another name, or write over it: --force")
-
-
-def _check_suffix(path: Path, suffixes: Sequence[str] = (".csv", ".parquet")) -> None:
-    if path.suffix.lower() not in suffixes:
-        raise ValueError(f"{path} must end in {' or '.join(suffixes)}.")
 
 
 def write(frame: Frame, path: Path) -> None:

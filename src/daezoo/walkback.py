@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from daezoo.batch import Batch, Corrupted
+from daezoo.corruption import Masking
 from daezoo.losses import Penalty, ReconstructionLoss
 
 
@@ -77,8 +78,8 @@ class Walkback(Penalty):
         total, walking = batch.clean.new_zeros(()), torch.ones_like(batch.level, dtype=torch.bool)
         for k in range(1, self.steps + 1):
             if self.continued is not None:
-                drawn = batch.noise(_Coin(), torch.zeros_like(batch.level)[:, None], f"walkback{k}-further").noisy
-                walking = walking & (drawn[:, 0] < self.continued)
+                further = batch.noise(Masking(self.continued), batch.level[:, None], f"walkback{k}-further").mask
+                walking = walking & further[:, 0]
             output = output.detach().float()
             if self.sampled:
                 start = batch.noise(Draws(model.loss), output, f"walkback{k}-draw").noisy
@@ -89,11 +90,3 @@ class Walkback(Penalty):
             losses = model.loss(output, batch.clean, mask, batch.observed) * model.level_weight(level)
             total = total + (losses * walking).mean()
         return self.weight * total
-
-
-class _Coin:
-    """Uniform numbers in [0, 1), drawn as a corruption is."""
-
-    def __call__(self, clean: Tensor, generator: torch.Generator | None = None, progress: float = 1.0) -> Corrupted:
-        drawn = torch.rand(clean.shape, generator=generator, device=clean.device)
-        return Corrupted(drawn, drawn[:, 0], torch.ones_like(drawn, dtype=torch.bool))

@@ -28,6 +28,7 @@ from daezoo.sampling_command import (
     problem_of,
     quality,
     save,
+    side_by_side,
     timed,
 )
 from daezoo.studies.cells import add_row, rows_of
@@ -123,11 +124,9 @@ def measure(trial: Trial, count: int, seed: int, docs: Path) -> dict[str, object
         beside = {f"training_{name}": value for name, value in found["training samples"].items()}
         return {"seconds": seconds, **found["samples"], **beside, "commit": runs.commit()}
     clean, labels = completed(data, count)
-    known, shown = problem_of(trial.known, clean, seed)
-    fit = known.take(torch.arange(len(clean)).repeat_interleave(EACH))
+    fit, shown = problem_of(trial.known, clean, seed, EACH)
     samples, seconds = timed(lambda: draw(model, data.corruption, len(clean) * EACH, ask, known=fit))
-    rows = torch.cat([clean[:, None], shown[:, None], samples.view(len(clean), EACH, *clean.shape[1:])], 1)
-    save(file, grid(rows[: SHOWN // 4].flatten(0, 1), 3 * (2 + EACH)))
+    save(file, grid(side_by_side(clean, shown, samples)[: SHOWN // 4 * (2 + EACH)], 3 * (2 + EACH)))
     error = (samples.view(len(clean), EACH, -1).mean(1) - clean.flatten(1)).square().mean().item()
     right = agreement(samples, clean, labels, judge)
     return {"seconds": seconds, "mse_of_mean": error, **right, "commit": runs.commit()}
