@@ -106,7 +106,9 @@ def by_known_alone(
 def measure(trial: Trial, count: int, seed: int, docs: Path) -> dict[str, object]:
     """Draw samples, judge them, and draw the first of them: the row."""
     target = open_target(parse(target_parser("samples", ""), [trial.target]))
-    data, model = target.data, target.model
+    model, corruption, train = target.model, target.data.corruption, target.data.splits["train"]
+    # grey pictures, also where the model was trained on binary ones
+    data = open_target(parse(target_parser("samples", ""), [trial.target, "--data", target.data_name])).data
     judge = judge_of(data, None)[1]
     bf16 = hardware.default_precision(model.device.type) == "bf16-mixed"
     if trial.sampler == "none":
@@ -115,7 +117,7 @@ def measure(trial: Trial, count: int, seed: int, docs: Path) -> dict[str, object
     ask = Ask(trial.sampler, STEPS[trial.sampler], seed, bf16)
     file = docs / "images" / file_of(*trial)
     if not trial.known:
-        samples, seconds = timed(lambda: draw(model, data.corruption, count, ask, data.splits["train"]))
+        samples, seconds = timed(lambda: draw(model, corruption, count, ask, train))
         save(file, grid(samples[:SHOWN], 16))
         every = first(data, "train", len(data.splits["train"]))
         near = every[nearest(samples[:16], every)[1]]
@@ -125,7 +127,7 @@ def measure(trial: Trial, count: int, seed: int, docs: Path) -> dict[str, object
         return {"seconds": seconds, **found["samples"], **beside, "commit": runs.commit()}
     clean, labels = completed(data, count)
     fit, shown = problem_of(trial.known, clean, seed, EACH)
-    samples, seconds = timed(lambda: draw(model, data.corruption, len(clean) * EACH, ask, known=fit))
+    samples, seconds = timed(lambda: draw(model, corruption, len(clean) * EACH, ask, known=fit))
     save(file, grid(side_by_side(clean, shown, samples)[: SHOWN // 4 * (2 + EACH)], 3 * (2 + EACH)))
     error = (samples.view(len(clean), EACH, -1).mean(1) - clean.flatten(1)).square().mean().item()
     right = agreement(samples, clean, labels, judge)
