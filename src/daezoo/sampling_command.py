@@ -313,6 +313,26 @@ def judge_of(data: DenoisingDataModule, name: str | None) -> tuple[str, Denoisin
     return name, judge
 
 
+def fitting_sampler(options: Namespace, model: DenoisingAutoencoder, corruption: Corruption) -> Sampler:
+    """The sampler that is asked for, or the one that suits a model.
+
+    Raises:
+        ValueError: If it or another option does not fit the model.
+    """
+    sampler, pictures = suited(options.sampler, model, corruption), len(model.shape) == 3
+    if options.known is not None and sampler not in ("ode", "stochastic"):
+        raise ValueError(f"--known is for the samplers ode and stochastic, of models of model score; got {sampler}.")
+    if options.labels:
+        if not isinstance(model, PreconditionedDAE):
+            raise ValueError(f"--labels is for models of model score, trained with --model.classes; got {sampler}.")
+        of_class(model, torch.tensor(options.labels), options.guidance)
+    if pictures and model.shape[0] not in (1, 3):
+        raise ValueError(f"Pictures have one channel or three, got a model of samples of {model.shape}.")
+    if not pictures and (options.quality or options.frames is not None):
+        raise ValueError(f"--quality and --frames are for pictures, got a model of samples of {model.shape}.")
+    return sampler
+
+
 def run(args: list[str]) -> None:
     """Draw samples, write and judge them.
 
@@ -326,28 +346,16 @@ def run(args: list[str]) -> None:
     path, checkpoint = loading.open_target(options.target, options.source)
     model = on_device(load_model(path, checkpoint), options.device)
     corruption = own_data(path, checkpoint, None).corruption
-    sampler = suited(options.sampler, model, corruption)
-    if options.known is not None and sampler not in ("ode", "stochastic"):
-        raise ValueError(f"--known is for the samplers ode and stochastic, of models of model score; got {sampler}.")
-    labels = tuple(options.labels or ())
-    if labels:
-        if not isinstance(model, PreconditionedDAE):
-            raise ValueError(f"--labels is for models of model score, trained with --model.classes; got {sampler}.")
-        of_class(model, torch.tensor(labels), options.guidance)
-    pictures, count, across = len(model.shape) == 3, options.n, len(labels) if len(labels) > 1 else 8
-    if pictures and model.shape[0] not in (1, 3):
-        raise ValueError(f"Pictures have one channel or three, got a model of samples of {model.shape}.")
-    if not pictures and (options.quality or options.frames is not None):
-        raise ValueError(f"--quality and --frames are for pictures, got a model of samples of {model.shape}.")
+    sampler, pictures = fitting_sampler(options, model, corruption), len(model.shape) == 3
     needed = sampler == "chain" or options.known is not None or options.quality or not pictures
     if options.data is not None and not needed:
         raise ValueError("--data is for chains, --known and --quality: these samples come from the model alone.")
     data = open_target(options).data if needed else None
     judge = judge_of(data, options.classifier) if data is not None and options.quality else None
     precision = options.precision or hardware.default_precision(model.device.type)
-    steps, bf16 = options.steps or STEPS[sampler], precision == "bf16-mixed"
-    ask = Ask(sampler, steps, options.seed, bf16, labels, options.guidance)
-    fit = whole = None
+    steps, labels = options.steps or STEPS[sampler], tuple(options.labels or ())
+    ask = Ask(sampler, steps, options.seed, precision == "bf16-mixed", labels, options.guidance)
+    count, fit, whole, train = options.n, None, None, None if data is None else data.splits["train"]
     if data is not None and options.known is not None:
         held = data.splits["test"]
         whole = held.__getitems__(torch.arange(min(count, len(held))))
@@ -356,32 +364,26 @@ def run(args: list[str]) -> None:
     if judge is not None and count < 2:
         raise ValueError("--quality needs two samples or more.")
     seen: list[Tensor] = []
-    train = None if data is None else data.splits["train"]
     samples, seconds = timed(lambda: draw(model, corruption, count, ask, train, fit, seen.append))
-    found: dict[str, Any] = {
-        "target": options.target,
-        **ask._asdict(),
-        "n": count,
-        "seconds": seconds,
-    }
+    if options.array is not None:
+        write_atomically(Path(options.array), lambda file: np.save(file, samples.numpy()))
+    across = len(labels) if len(labels) > 1 else 8
+    if data is not None and not pictures:
+        figures.save(scatter(samples, first(data, "train", count)), Path(options.out))
+    elif whole is not None:
+        save(Path(options.out), grid(side_by_side(to_unit(whole.clean), shown, samples), 2 + options.each))
+    else:
+        save(Path(options.out), grid(samples, across))
+    if options.frames is not None:
+        frames = [grid(step.float().cpu()[:count], across) for step in seen]
+        save(Path(options.frames), grid(samples[:TOGETHER], across), frames)
+    found: dict[str, Any] = {"target": options.target, **ask._asdict(), "n": count, "seconds": seconds}
     if data is not None and judge is not None:
         found |= {"judge": judge[0]} | quality(samples, data, judge[1])
         if whole is not None and judge[1].classifier is not None:
             found |= agreement(samples, to_unit(whole.clean), whole.label, judge[1])
         if labels and judge[1].classifier is not None:
             found["of_asked_class"] = of_asked_class(samples, labels, judge[1])
-    if options.array is not None:
-        write_atomically(Path(options.array), lambda file: np.save(file, samples.numpy()))
-    if data is not None and not pictures:
-        figures.save(scatter(samples, first(data, "train", count)), Path(options.out))
-    else:
-        rows, columns = samples, across
-        if whole is not None:
-            rows, columns = side_by_side(to_unit(whole.clean), shown, samples), 2 + options.each
-        save(Path(options.out), grid(rows, columns))
-        if options.frames is not None:
-            frames = [grid(step.float().cpu()[:count], across) for step in seen]
-            save(Path(options.frames), grid(samples[:TOGETHER], across), frames)
     show(found, options)
 
 
