@@ -9,7 +9,8 @@ HEAD = f"""## Samples
 and `stacked.fashion-mask25`; beside it as many training samples, which is what the best sampler would reach. Seconds
 are of one thread of a machine that others used too. A chain starts from training samples and takes 100 steps, of which
 the last mean counts. Published by Parzen windows, with samples and widths of their own: one layer without walkback
-about 50 nats, with walkback about 150 (Bengio et al., 2013, by their code), GSN 214, DBN 138, GAN 225.
+about 50 nats, with walkback about 150 (Bengio et al., 2013, by their code), GSN 214, DBN 138, GAN 225. Windows favour
+blurred samples, such as those of a chain under strong noise: weigh them with the Fréchet distance, and look.
 Protocol {PROTOCOL}.
 """
 COMPLETED = """Pictures of the test split of which only a part is known, four samples of each; the share that the
