@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daezoo.files import write_atomically, write_text
+from daezoo.files import check_output, write_atomically, write_text
 
 
 @pytest.fixture
@@ -114,3 +114,19 @@ def test_processes_that_write_the_same_file_leave_each_other_alone(tmp_path):
     assert [process.exitcode for process in processes] == [0, 0]
     assert (tmp_path / "it").read_text() in texts
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_it_is_made(tmp_path):
+    (tmp_path / "taken.csv").touch()
+    (tmp_path / "folder.csv").mkdir()
+    check_output(tmp_path / "new" / "folder" / "free.csv", False, [".csv"])
+    check_output(tmp_path / "taken.csv", True, [".csv"])
+    for name, force, message in (
+        ("taken.csv", False, "exists. Choose another name, or write over it: --force"),
+        ("folder.csv", True, "exists. Choose another name"),
+        ("taken.csv/below/x.csv", True, "taken.csv is no folder"),
+        ("x.txt", True, "must end in .csv or .npy"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_output(tmp_path / name, force, [".csv", ".npy"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "taken.csv"]

@@ -339,26 +339,33 @@ def test_agreement_by_hand():
     }
 
 
-def test_labels_are_asked_for_in_turn(sample, drawn, workplace):
-    found = drawn("score-classes", "--n", "6", "--steps", "3", "--labels", "3", "0", "7")
+@pytest.mark.parametrize("sampler", ["ode", "langevin"])
+def test_labels_are_asked_for_in_turn(sample, drawn, workplace, sampler):
+    few = ("--n", "6", "--steps", "3", "--sampler", sampler)
+    found = drawn("score-classes", *few, "--labels", "3", "0", "7")
     with Image.open(workplace / "samples.png") as image:
         assert image.size == (3 * 9 - 1, 2 * 9 - 1)
-    alone = drawn("score-classes", "--n", "6", "--steps", "3", "--labels", "3")
+    alone = drawn("score-classes", *few, "--labels", "3")
     np.testing.assert_allclose(found[::3], alone[::3], atol=1e-6)
     assert not np.allclose(found[1::3], alone[1::3], atol=1e-6)
-    surer = drawn("score-classes", "--n", "6", "--steps", "3", "--labels", "3", "--guidance", "3")
+    surer = drawn("score-classes", *few, "--labels", "3", "--guidance", "3")
     assert not np.allclose(surer, alone, atol=1e-6)
     judged = ("--quality", "--classifier", "CLASSIFIER", "--force")
-    status, out, err = sample("score-classes", "--n", "6", "--steps", "3", "--labels", "3", "0", *judged)
+    status, out, err = sample("score-classes", *few, "--labels", "3", "0", *judged)
     assert status == 0, err
     assert "of the class they were asked for: " in out
 
 
 def test_completed_pictures_can_be_asked_to_be_of_a_class(drawn, test_split):
-    known = ("--known", "top-half", "--n", "2", "--each", "2", "--steps", "3")
-    found = drawn("score-classes", *known, "--labels", "4", "9")
-    assert not np.allclose(found[0], found[1])
-    np.testing.assert_array_equal(found[:, :, 4:], test_split.clean[:2, :, 4:].repeat_interleave(2, 0))
+    known = ("--known", "top-half", "--n", "2", "--each", "3", "--steps", "3")
+    found, same, free = (
+        drawn("score-classes", *known, *labels) for labels in (("--labels", "4", "9"), ("--labels", "4"), ())
+    )
+    # of every picture the first and the third are to be a 4
+    np.testing.assert_allclose(found[[0, 2, 3, 5]], same[[0, 2, 3, 5]], atol=1e-5)
+    for others in (same[[1, 4]], free[[1, 4]]):
+        assert (np.abs(found[[1, 4]] - others).max((1, 2, 3)) > 1e-3).all()
+    np.testing.assert_array_equal(found[:, :, 4:], test_split.clean[:2, :, 4:].repeat_interleave(3, 0))
 
 
 def test_asked_classes_by_hand():
@@ -392,7 +399,8 @@ WRONG = [
     ("score-digits", ["--out", ""], "must end in .png"),
     ("score-digits", ["--frames", "f.png"], "f.png must end in .gif or .webp"),
     ("score-digits", ["--array", "x.npz"], "x.npz must end in .npy"),
-    ("score-digits", ["--data", "digits"], "these samples come from the model alone"),
+    ("score-digits", ["--data", "digits"], "here the model is all that is used"),
+    ("score-digits", ["--root", "/nowhere"], "here the model is all that is used"),
     ("score-digits", ["--out", "a.webp", "--frames", "./a.webp"], "must be different files"),
     ("score-digits", ["--classifier", "CLASSIFIER"], "say --quality too"),
     ("score-digits", ["--quality", "--classifier", "vanilla.nope"], "vanilla.nope"),
@@ -489,7 +497,8 @@ def test_the_study_renders_rows_of_both_kinds():
     assert text.count("| training samples of mnist | 800 | 100.0 ± 0.5 |") == 1
     assert "](images/samples-unet-mnist-score-stochastic.png)" in text
     assert "mse" not in text
-    alone = row("unet.mnist-score", "none", "top-half") | {"mse_of_mean": ""}
+    alone = row("unet.mnist-score", "none", "top-half")
+    del alone["mse_of_mean"]
     text = section([*rows, alone, row("unet.mnist-score", "ode", "top-half")])
     assert "| top-half: a classifier | 40 | 50.0 % | 75.0 % |  | 7.5 |" in text
     assert "| top-half: unet.mnist-score, ode | 40 | 50.0 % | 75.0 % | 0.0123 | 7.5 |" in text
@@ -520,15 +529,23 @@ def test_a_classifier_of_what_is_known_is_between_chance_and_the_whole():
 
 
 def test_the_study_measures_draws_and_goes_on_where_it_stopped(runs, workplace, monkeypatch, capsys):
-    monkeypatch.chdir(Path(runs["score-digits"]).parent)
-    trials = (samples.Trial("score-digits", "ode"), samples.Trial("score-digits", "ode", "top-half"))
+    contents = read(locate(Path(runs["score-digits"])))
+    contents["datamodule_hyper_parameters"]["split_seed"] = 1
+    torch.save(contents, workplace / "other.ckpt")
+    trials = (samples.Trial("other.ckpt", "ode"), samples.Trial("other.ckpt", "ode", "top-half"))
     monkeypatch.setattr(samples, "TRIALS", trials)
     monkeypatch.setattr(samples, "judge_of", lambda data, name: ("neighbour", Neighbour(data)))
-    encoder = load_model(*loading.open_target(runs["vanilla-digits"], None)).eval()
-    monkeypatch.setattr(samples, "quality", lambda drawn, data, judge: quality(drawn, data, encoder))
-    arguments = ["--n", "60", "--docs", str(workplace / "docs")]
+    encoder, judged = load_model(*loading.open_target(runs["vanilla-digits"], None)).eval(), []
+
+    def judge(drawn, data, judge):
+        judged.append(data)
+        return quality(drawn, data, encoder)
+
+    monkeypatch.setattr(samples, "quality", judge)
+    arguments = ["--n", "60", "--docs", "docs"]
     samples.run(arguments)
-    assert capsys.readouterr().out.count("daezoo sample score-digits") == 2
+    assert capsys.readouterr().out.count("daezoo sample other.ckpt") == 2
+    assert [data.hparams["split_seed"] for data in judged] == [0]  # beside data as it comes, not as the run had it
     free, known = rows_of(workplace / "docs" / "studies" / "samples.csv")
     assert float(free["frechet"]) > float(free["training_frechet"]) > 0
     assert int(known["of_pictures"]) == 3 and 0 <= float(known["classified_right"]) <= 1
@@ -537,9 +554,9 @@ def test_the_study_measures_draws_and_goes_on_where_it_stopped(runs, workplace, 
         with Image.open(path) as image:
             pictures[path.stem] = image.size
     assert pictures == {
-        "samples-score-digits-ode": (16 * 9 - 1, 4 * 9 - 1),
-        "samples-score-digits-ode-nearest": (16 * 9 - 1, 2 * 9 - 1),
-        "samples-score-digits-ode-top-half": (18 * 9 - 1, 8),
+        "samples-other-ckpt-ode": (16 * 9 - 1, 4 * 9 - 1),
+        "samples-other-ckpt-ode-nearest": (16 * 9 - 1, 2 * 9 - 1),
+        "samples-other-ckpt-ode-top-half": (18 * 9 - 1, 8),
     }
     samples.run(arguments)
     assert "daezoo sample" not in capsys.readouterr().out

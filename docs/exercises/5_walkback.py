@@ -37,9 +37,9 @@ def main(args: list[str] | None = None) -> None:
     """Train, run the chains, print the table, draw the figure."""
     options = options_of("Chains with and without walkback.", "walkback.png", args)
     seeds, epochs, steps = (range(1), 1, 10) if options.quick else (range(3), 40, 100)
-    data = DigitsData()
-    data.setup()
-    train, valid, test = (split.__getitems__(torch.arange(len(split))).clean for split in data.splits.values())
+    digits = DigitsData()
+    digits.setup()
+    train, valid, test = (split.__getitems__(torch.arange(len(split))).clean for split in digits.splits.values())
     rows: list[tuple[str, Tensor]] = []
     print("noise   training             nats of each seed   mean   variance of samples   expected: nats")
     for ratio, better in ((0.05, "walkback"), (0.3, "standard")):

@@ -46,8 +46,15 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def check_output(path: Path, force: bool, suffixes: Sequence[str]) -> None:
-    """Raise ValueError if a file cannot be written: its kind is unknown, or it is there and not to be written over."""
+    """Check that a file can be written, before it is made.
+
+    Raises:
+        ValueError: If its kind is unknown, it is there and not to be written over, or its folder cannot be.
+    """
     check_suffix(path, suffixes)
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"{path} cannot be written, because {nearest} is no folder.")
     if path.is_dir() or (path.exists() and not force):
         way = "" if path.is_dir() else ", or write over it: --force"
         raise ValueError(f"{path} exists. Choose another name{way}")

@@ -223,6 +223,12 @@ def quality(samples: Tensor, data: DenoisingDataModule, encoder: DenoisingAutoen
     return found
 
 
+@torch.inference_mode()
+def classified(judge: DenoisingAutoencoder, pictures: Tensor) -> Tensor:
+    """The likeliest class of each, (batch,)."""
+    return torch.tensor(judge.labels)[judge.classify(pictures).argmax(1)]
+
+
 def agreement(samples: Tensor, clean: Tensor, labels: Tensor, judge: DenoisingAutoencoder) -> dict[str, Any]:
     """How often a completed picture's class is found, of pictures that are classified right when whole.
 
@@ -234,9 +240,8 @@ def agreement(samples: Tensor, clean: Tensor, labels: Tensor, judge: DenoisingAu
         labels: Their classes, (N,).
         judge: Has a classifier.
     """
-    classes = torch.tensor(judge.labels)
+    classes, right = torch.tensor(judge.labels), classified(judge, clean) == labels
     with torch.inference_mode():
-        right = classes[judge.classify(clean).argmax(1)] == labels
         sure = judge.classify(samples.clamp(0, 1)).softmax(1).view(len(clean), -1, len(classes))
         single, together = classes[sure.argmax(2)] == labels[:, None], classes[sure.mean(1).argmax(1)] == labels
     return {
@@ -249,9 +254,7 @@ def agreement(samples: Tensor, clean: Tensor, labels: Tensor, judge: DenoisingAu
 def of_asked_class(samples: Tensor, labels: tuple[int, ...], judge: DenoisingAutoencoder) -> float:
     """The share of samples (N, *shape) that a classifier puts into the class they were asked for, in turn."""
     asked = torch.tensor(labels)[torch.arange(len(samples)) % len(labels)]
-    with torch.inference_mode():
-        found = torch.tensor(judge.labels)[judge.classify(samples.clamp(0, 1)).argmax(1)]
-    return (found == asked).float().mean().item()
+    return (classified(judge, samples.clamp(0, 1)) == asked).float().mean().item()
 
 
 def options_of(args: list[str]) -> Namespace:
@@ -348,8 +351,8 @@ def run(args: list[str]) -> None:
     corruption = own_data(path, checkpoint, None).corruption
     sampler, pictures = fitting_sampler(options, model, corruption), len(model.shape) == 3
     needed = sampler == "chain" or options.known is not None or options.quality or not pictures
-    if options.data is not None and not needed:
-        raise ValueError("--data is for chains, --known and --quality: these samples come from the model alone.")
+    if not needed and (options.data is not None or options.root is not None):
+        raise ValueError("--data and --root are for chains, --known and --quality: here the model is all that is used.")
     data = open_target(options).data if needed else None
     judge = judge_of(data, options.classifier) if data is not None and options.quality else None
     precision = options.precision or hardware.default_precision(model.device.type)
@@ -361,6 +364,7 @@ def run(args: list[str]) -> None:
         whole = held.__getitems__(torch.arange(min(count, len(held))))
         fit, shown = problem_of(options.known, to_unit(whole.clean), options.seed, options.each)
         count = len(shown) * options.each
+        ask = ask._replace(labels=tuple(labels[k % len(labels)] for k in range(options.each if labels else 0)))
     if judge is not None and count < 2:
         raise ValueError("--quality needs two samples or more.")
     seen: list[Tensor] = []
@@ -383,7 +387,7 @@ def run(args: list[str]) -> None:
         if whole is not None and judge[1].classifier is not None:
             found |= agreement(samples, to_unit(whole.clean), whole.label, judge[1])
         if labels and judge[1].classifier is not None:
-            found["of_asked_class"] = of_asked_class(samples, labels, judge[1])
+            found["of_asked_class"] = of_asked_class(samples, ask.labels, judge[1])
     show(found, options)
 
 

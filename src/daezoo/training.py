@@ -23,9 +23,11 @@ import daezoo.models  # noqa: F401  (imported so that --model StackedDAE is a kn
 from daezoo import figures, hardware, runs
 from daezoo.checkpoint import AtomicCheckpointIO, load_model, read
 from daezoo.data.base import DenoisingDataModule
+from daezoo.evaluation.features import classes_of
 from daezoo.evaluation.restoration import evaluate
 from daezoo.files import write_atomically, write_text
 from daezoo.finite import Finite, NotFinite
+from daezoo.models import PreconditionedDAE
 from daezoo.models.base import DenoisingAutoencoder
 from daezoo.parser import Parser, read_configuration
 from daezoo.quiet import quieten
@@ -187,6 +189,8 @@ class DaezooCLI(LightningCLI):
             self.datamodule.setup("fit")
             self.datamodule.check_trainer(self.trainer)
             self.model.check_batch(next(self.datamodule.evaluation_batches("train")))
+            if isinstance(self.model, PreconditionedDAE) and self.model.classes:
+                self.model.check_labels(classes_of(self.datamodule.splits["train"]))
         begun = self.resume is not None and (self.resume / "checkpoints" / "last.ckpt").is_file()
         if self.options.start_from is not None and not begun:
             self._start_from(self.options.start_from)

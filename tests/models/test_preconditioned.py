@@ -113,7 +113,7 @@ def test_noisy_samples_may_lie_far_out_but_clean_ones_may_not():
         ({"data_mean": inf}, "data_mean=inf"),
         ({"weighting": "snr"}, "edm, score, error, got 'snr'"),
         ({"classes": -1}, "classes >= 0 and unlabelled in"),
-        ({"classes": 2, "unlabelled": 0.0}, r"unlabelled in \(0, 1\], got classes=2, unlabelled=0.0"),
+        ({"classes": 2, "unlabelled": 0.0}, r"unlabelled in \(0, 1\), got classes=2, unlabelled=0.0"),
         ({"classes": 2, "condition": "map"}, "told classes by an embedding: condition film or sinusoidal, got map"),
     ],
     ids=str,
@@ -128,7 +128,11 @@ def test_other_shapes_networks_and_levels_are_errors():
         PreconditionedDAE([5], ConvStack())
     with pytest.raises(ValueError, match="Vectors have no map"):
         PreconditionedDAE([5], condition="map")
+    with pytest.raises(ValueError, match="told classes by an embedding"):
+        Points().build(5, "none", 3)
     model = of([2])
+    with pytest.raises(ValueError, match="was not told classes"):
+        model(torch.zeros(3, 2), 1.0, torch.tensor([0, 1, 2]))
     with pytest.raises(ValueError, match=r"pass it, denoise\(noisy, sigma\)"):
         model.denoise(torch.zeros(3, 2))
     for level in (-1.0, inf, torch.ones(2)):
@@ -174,6 +178,7 @@ def test_each_sample_is_denoised_as_one_of_its_class(shape, condition):
         assert not torch.allclose(found[row], unknown[row], atol=1e-3)
         torch.testing.assert_close(found[row], model(noisy, 0.5, label[row].expand(4))[row])
     assert model.encode(noisy.clamp(0, 1)).isfinite().all()
+    assert model(noisy[:0], 0.5, label[:0]).shape == model(noisy[:0], 0.5).shape == (0, *shape)
 
 
 def test_training_hides_some_labels_and_tells_the_others():
@@ -187,6 +192,9 @@ def test_training_hides_some_labels_and_tells_the_others():
     told = seen[0][:, 1:]
     hidden = told.sum(1) == 0
     assert (told[~hidden] == torch.eye(3)[label[~hidden]]).all()
+    output = torch.zeros(count, 3)
+    assert model.loss_terms(batch, output) == model.terms(output, batch)  # what is given, as in validation, is judged
+    assert len(seen) == 1
     assert hidden.float().mean().item() == pytest.approx(0.3, abs=5 * (0.3 * 0.7 / count) ** 0.5)
 
 

@@ -43,7 +43,7 @@ class PreconditionedDAE(DenoisingAutoencoder):
             1 / σ², the weight of denoising score matching of Song and Ermon (2019), σ² ‖score − ∇ log q(x̃|x)‖² (score);
             1, the plain squared error (error).
         classes: How many classes it is told apart: labels 0 to classes − 1; 0 if it is told none.
-        unlabelled: Share of training samples whose label it is not told, in (0, 1].
+        unlabelled: Share of training samples whose label it is not told, in (0, 1).
         loss: The reconstruction loss, whose link must be the identity; squared error if None.
         penalties: Terms added to it.
         optimizer: What trains it; AdamW if None.
@@ -79,9 +79,9 @@ class PreconditionedDAE(DenoisingAutoencoder):
             raise ValueError(
                 f"PreconditionedDAE needs finite data_std > 0 and lowest > 0, got {data_mean=}, {data_std=}, {lowest=}."
             )
-        if classes < 0 or not 0 < unlabelled <= 1:
+        if classes < 0 or not 0 < unlabelled < 1:
             raise ValueError(
-                f"PreconditionedDAE needs classes >= 0 and unlabelled in (0, 1], got {classes=}, {unlabelled=}."
+                f"PreconditionedDAE needs classes >= 0 and unlabelled in (0, 1), got {classes=}, {unlabelled=}."
             )
         if weighting not in get_args(Weighting):
             raise ValueError(f"The weighting must be one of {', '.join(get_args(Weighting))}, got {weighting!r}.")
@@ -116,10 +116,15 @@ class PreconditionedDAE(DenoisingAutoencoder):
     def check_batch(self, batch: Batch) -> None:
         """As the base says, and raise ValueError if a label is none of the classes."""
         super().check_batch(batch)
-        if self.classes and not (batch.label.min() >= 0 and batch.label.max() < self.classes):
+        if self.classes:
+            self.check_labels(batch.label)
+
+    def check_labels(self, labels: Tensor) -> None:
+        """Raise ValueError if a label is none of the classes."""
+        if not (labels.min() >= 0 and labels.max() < self.classes):
             raise ValueError(
                 f"PreconditionedDAE with {self.classes} classes needs labels from 0 to {self.classes - 1}, got "
-                f"{batch.label.unique().tolist()}. Set --model.classes, or choose labelled data."
+                f"{labels.unique().tolist()}. Set --model.classes, or choose labelled data."
             )
 
     def loss_terms(self, batch: Batch, output: Tensor | None = None) -> dict[str, Tensor]:
@@ -161,6 +166,8 @@ class PreconditionedDAE(DenoisingAutoencoder):
                 f"The noise level must be a number, or one for each of the {len(noisy)} samples, finite and at least "
                 f"0; got {level}."
             )
+        if label is not None and not self.classes:
+            raise ValueError("This PreconditionedDAE was not told classes. Train with --model.classes 10, say.")
         sigma, centred, within = self._scaled(noisy, levels.expand(len(noisy)))
         predicted = self.network(within, self._told(sigma, label))
         total = self.data_std**2 + sigma.square()

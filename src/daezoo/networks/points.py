@@ -39,6 +39,8 @@ class PointNetwork(nn.Module):
             raise ValueError(
                 f"Vectors have no map of the noise level: condition film or sinusoidal, got {condition!r}."
             )
+        if classes and condition == "none":
+            raise ValueError("A network is told classes by an embedding: condition film or sinusoidal, got none.")
         self.condition = condition
         self.embedding = None if condition == "none" else Embedding(condition == "sinusoidal", classes)
         self.first = nn.Linear(elements, width)

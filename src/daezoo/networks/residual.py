@@ -41,7 +41,7 @@ class Embedding(nn.Module):
 
     def forward(self, level: Levels) -> Float[Tensor, "batch embedding"]:
         """The embedding of each level."""
-        features = level.view(len(level), -1)
+        features = level if level.ndim == 2 else level[:, None]
         if self.sinusoidal:
             steps = torch.linspace(0, 8, FREQUENCIES, device=level.device)
             angles = pi * features[:, :1] * 2**steps

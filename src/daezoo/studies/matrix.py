@@ -108,7 +108,7 @@ def attempt(model: str, corruption: str, loss: str, precision: Any) -> str:
         network.check_trainer(trainer)
         network.check_corruption(data.corruption)
         data.setup("fit")
-        network.loss.check(next(data.evaluation_batches("train")).clean)
+        network.check_batch(next(data.evaluation_batches("train")))
     except ValueError as error:
         return str(error)
     before = torch.cat([parameter.detach().flatten().clone() for parameter in network.parameters()])

@@ -21,6 +21,7 @@ from daezoo.sampling_command import (
     Problem,
     Sampler,
     agreement,
+    classified,
     draw,
     first,
     grid,
@@ -90,8 +91,7 @@ def by_known_alone(
     seen, known = (problem_of(problem, part, seed)[1].flatten(1) for part in (to_unit(train.clean), clean))
     network = MLPClassifier((1000,), batch_size=256, early_stopping=True, n_iter_no_change=3, random_state=seed)
     fitted, seconds = timed(lambda: network.fit(seen.numpy(), train.label.numpy()))
-    with torch.inference_mode():
-        right = torch.tensor(judge.labels)[judge.classify(clean).argmax(1)] == labels
+    right = classified(judge, clean) == labels
     chances = torch.from_numpy(fitted.predict_proba(known[right].numpy()))
     place = places(torch.from_numpy(fitted.classes_), labels[right])
     return {

@@ -6,11 +6,12 @@ from daezoo.studies.markdown import Rows, grouped, table
 HEAD = f"""## Samples
 
 `daezoo reproduce samples`: what `daezoo sample` draws, judged as by `--quality`, in the codes of `stacked.mnist-best`
-and `stacked.fashion-mask25`; beside it as many training samples, which is what the best sampler would reach. Seconds
-are of one thread of a machine that others used too. A chain starts from training samples and takes 100 steps, of which
-the last mean counts. Published by Parzen windows, with samples and widths of their own: one layer without walkback
-about 50 nats, with walkback about 150 (Bengio et al., 2013, by their code), GSN 214, DBN 138, GAN 225. Windows favour
-blurred samples, such as those of a chain under strong noise: weigh them with the Fréchet distance, and look.
+and `stacked.fashion-mask25`; beside it as many training samples, which is what the best sampler would reach. All are
+held against grey pictures, those of models of binary ones too. Seconds are of one thread of a machine that others used
+too. A chain starts from training samples and takes 100 steps, of which the last mean counts. Published by Parzen
+windows, with samples and widths of their own: one layer without walkback about 50 nats, with walkback about 150 (Bengio
+et al., 2013, by their code), GSN 214, DBN 138, GAN 225. Windows favour blurred samples, such as those of a chain under
+strong noise: weigh them with the Fréchet distance, and look.
 Protocol {PROTOCOL}.
 """
 COMPLETED = """Pictures of the test split of which only a part is known, four samples of each; the share that the
@@ -46,13 +47,13 @@ def section(rows: Rows) -> str:
                 f"{row['known']}: {_how(row)}",
                 row["of_pictures"],
                 *(f"{100 * float(row[name]):.1f} %" for name in ("classified_right", "classified_right_together")),
-                f"{float(row['mse_of_mean']):.4f}" if row["mse_of_mean"] else "",
+                f"{float(row['mse_of_mean']):.4f}" if row.get("mse_of_mean") else "",
                 row["seconds"],
             ]
             for row in known
         ]
         parts += [COMPLETED, table(["", "pictures", "by one", "by four", "mse", "seconds"], lines)]
-        parts += [f"![{row['known']}: {_how(row)}](images/{_file(row)})\n" for row in known if row["mse_of_mean"]]
+        parts += [f"![{row['known']}: {_how(row)}](images/{_file(row)})\n" for row in known if row.get("mse_of_mean")]
     return "\n".join(parts)
 
 
