@@ -502,6 +502,8 @@ def test_the_study_renders_rows_of_both_kinds():
     text = section([*rows, alone, row("unet.mnist-score", "ode", "top-half")])
     assert "| top-half: a classifier | 40 | 50.0 % | 75.0 % |  | 7.5 |" in text
     assert "| top-half: unet.mnist-score, ode | 40 | 50.0 % | 75.0 % | 0.0123 | 7.5 |" in text
+    unsure = row("unet.mnist-score", "ode", "half-size") | {"classified_right": "", "classified_right_together": ""}
+    assert "| half-size: unet.mnist-score, ode | 40 |  |  | 0.0123 | 7.5 |" in section([*rows, unsure])
     assert text.count("-top-half.png)") == text.count("](images/samples-unet-mnist-score-ode-top-half.png)") == 1
 
 
@@ -509,6 +511,7 @@ class Neighbour:
     """Classifies as the nearest training sample."""
 
     labels = tuple(range(10))
+    classifier = True
 
     def __init__(self, data):
         self.train = data.splits["train"].__getitems__(torch.arange(len(data.splits["train"])))

@@ -65,6 +65,9 @@ TRIALS = (
     Trial("unet.mnist-score", "ode", "missing-80"),
     Trial("unet.mnist-score", "none", "half-size"),
     Trial("unet.mnist-score", "ode", "half-size"),
+    Trial("unet.fashion-score", "ode", "top-half"),
+    Trial("unet.fashion-score", "ode", "missing-80"),
+    Trial("unet.fashion-score", "ode", "half-size"),
 )
 EACH = 4
 """Samples of each picture that is completed."""
@@ -130,8 +133,8 @@ def measure(trial: Trial, count: int, seed: int, docs: Path) -> dict[str, object
     samples, seconds = timed(lambda: draw(model, corruption, len(clean) * EACH, ask, known=fit))
     save(file, grid(side_by_side(clean, shown, samples)[: SHOWN // 4 * (2 + EACH)], 3 * (2 + EACH)))
     error = (samples.view(len(clean), EACH, -1).mean(1) - clean.flatten(1)).square().mean().item()
-    right = agreement(samples, clean, labels, judge)
-    return {"seconds": seconds, "mse_of_mean": error, **right, "commit": runs.commit()}
+    right = agreement(samples, clean, labels, judge) if judge.classifier is not None else {}
+    return {"seconds": seconds, "mse_of_mean": error, "of_pictures": len(clean), **right, "commit": runs.commit()}
 
 
 def run(args: list[str]) -> None:
