@@ -51,6 +51,7 @@ def test_the_promised_models_are_there():
         "residual.gray-blind",
         "vanilla.mnist-walkback",
         "unet.mnist-score",
+        "unet.mnist-classes",
         "unet.fashion-score",
         "toy.spiral-score",
     }
