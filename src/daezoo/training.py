@@ -33,6 +33,7 @@ from daezoo.parser import Parser, read_configuration
 from daezoo.quiet import quieten
 from daezoo.recording import EpochLines, RunRecorder
 from daezoo.report import print_restoration
+from daezoo.resuming import check_checkpoint, check_same, is_finished, resume_arguments
 from daezoo.stopping import Stopped, Stopping, end_together
 from daezoo.zoo import loading
 
@@ -177,7 +178,7 @@ class DaezooCLI(LightningCLI):
         parent = Path(self.options.runs) / f"{model}-{data}"
         if self.auto and (parent / self.options.name / "config.yaml").is_file():
             self.resume = parent / self.options.name
-            self._check_same(self.resume)
+            check_same(self.resume, self.config_text())
             if is_finished(self.resume):
                 raise SystemExit(0)
         self.model.check_trainer(self.trainer)
@@ -206,26 +207,15 @@ class DaezooCLI(LightningCLI):
             folder = self.resume or runs.claim(parent, self.options.name)
         self.recorder.folder = folder
         self.finite.checkpoint = folder / "checkpoints" / "last.ckpt"
-        self._check_checkpoint(self.finite.checkpoint)
+        check_checkpoint(
+            self.finite.checkpoint, self.model, self.datamodule, self.trainer.max_epochs, self.options.force
+        )
         self.lock = runs.lock(folder)
         write_text(folder / "config.yaml", f"{self._first_line(folder)}\n{self.config_text()}")
         self.trainer.loggers += self._loggers(folder)
         what = f"{type(self.model).__name__} on {type(self.datamodule).__name__}"
         size = sum(parameter.numel() for parameter in self.model.parameters())
         print(f"{'Resuming' if self.resume else 'Training'} {what}, {size:,} parameters, in {folder}", flush=True)
-
-    def _check_same(self, folder: Path) -> None:
-        """Raise ValueError if a run was begun with another configuration, the trainer's aside, than it would go on."""
-        now, then = (
-            {key: value for key, value in _flat(tree).items() if not key.startswith("trainer.")}
-            for tree in (yaml.safe_load(self.config_text()), read_configuration(folder / "config.yaml"))
-        )
-        other = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
-        if other:
-            raise ValueError(
-                f"{folder} was begun with {other[0]} {then.get(other[0])}, and is to go on with {now.get(other[0])}. "
-                f"Choose another name, or go on as it was begun: daezoo fit --resume {folder}"
-            )
 
     def _start_from(self, target: str) -> None:
         """Give the model the weights of another.
@@ -252,44 +242,6 @@ class DaezooCLI(LightningCLI):
         first = config.read_text().partition("\n")[0] if config.is_file() else ""
         # a value over several lines, or a run of an older version, must not become a comment that is none
         return first if first.startswith("# daezoo ") else f"# {' '.join(self.command.splitlines())}"
-
-    def _check_checkpoint(self, last: Path) -> None:
-        """Raise ValueError if a run's checkpoint cannot go on with its configuration; it may have none yet."""
-        if not last.is_file():
-            return
-        checkpoint = read(last)
-        lacking = {
-            "loops",
-            "optimizer_states",
-            "lr_schedulers",
-            "callbacks",
-            "epoch",
-            "global_step",
-        } - checkpoint.keys()
-        if lacking:
-            raise ValueError(f"{last} is no checkpoint of a training: it lacks {' and '.join(sorted(lacking))}.")
-        saved = str(checkpoint["hyper_parameters"].get("_class_path")).rpartition(".")[2]
-        if saved != type(self.model).__name__:
-            raise ValueError(f"{last} is of class {saved}, but this run trains a {type(self.model).__name__}.")
-        held, wanted = (
-            {name: tuple(value.shape) for name, value in state.items()}
-            for state in (checkpoint["state_dict"], self.model.state_dict())
-        )
-        strange = sorted(name for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
-        if strange:
-            raise ValueError(
-                f"{last} does not fit the model of {last.parent.parent / 'config.yaml'}, in {', '.join(strange)}: one "
-                "of them was changed or damaged."
-            )
-        was = checkpoint.get(type(self.datamodule).__qualname__, {}).get("fingerprint")  # older ones have none
-        if was not in (None, self.datamodule.fingerprint) and not self.options.force:
-            raise ValueError(
-                f"The data is no longer what {last} was trained on: its fingerprint was {was[:16]}, and is now "
-                f"{self.datamodule.fingerprint[:16]}. Put the old files back, or go on all the same: --force"
-            )
-        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-        if 0 <= (self.trainer.max_epochs or -1) < epochs:
-            raise ValueError(f"{last} has {epochs} epochs already, more than max_epochs {self.trainer.max_epochs}.")
 
     def config_text(self) -> str:
         """The whole configuration, with what the model took from the data, as YAML."""
@@ -433,44 +385,6 @@ class DaezooCLI(LightningCLI):
 def is_first_process() -> bool:
     """Whether this is the process that writes, as far as is known before a trainer exists."""
     return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a run is finished, which is then said."""
-    summary = runs.summary_of(folder)
-    if summary:
-        print(f"{folder} is finished: {summary.get('epochs')} epochs, {summary.get('steps')} steps. Nothing to do.")
-    return bool(summary)
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one with dotted keys."""
-    if not isinstance(value, dict) or not value:
-        return {prefix: value}
-    joined = f"{prefix}." if prefix else ""
-    return {key: found for name, one in value.items() for key, found in _flat(one, f"{joined}{name}").items()}
-
-
-def resume_arguments(folder: Path, others: list[str]) -> list[str] | None:
-    """The command line that goes on with a run; None if it is finished.
-
-    Raises:
-        ValueError: If the folder is no run folder, or more than the trainer would be changed.
-    """
-    config = folder / "config.yaml"
-    if not config.is_file():
-        raise ValueError(f"{folder} is no run folder: there is no file {config}.")
-    if "trainer" not in read_configuration(config):
-        raise ValueError(f"{folder} is no run of daezoo fit, so it cannot be resumed.")
-    strange = [other for other in others if other.startswith("-") and not other.startswith(("--trainer.", "--force"))]
-    if strange:
-        raise ValueError(
-            "A run is resumed with the configuration it started with; only --trainer.* can be changed, "
-            f"got {strange[0]}."
-        )
-    if not others and is_finished(folder):
-        return None
-    return ["fit", "--config", str(config), *others]
 
 
 def run(args: list[str]) -> DaezooCLI | None:
