@@ -108,8 +108,7 @@ def of_class(model: PreconditionedDAE, label: Tensor, guidance: float = 1.0) -> 
     Raises:
         ValueError: If the model was told no classes, a label is none of them, or guidance is negative.
     """
-    if not model.classes:
-        raise ValueError("This PreconditionedDAE was not told classes. Train with --model.classes 10, say.")
+    model.check_told_classes()
     if not (guidance >= 0 and label.min() >= 0 and label.max() < model.classes):
         raise ValueError(
             f"Labels must lie in 0 to {model.classes - 1} and guidance be at least 0, got {label.unique().tolist()} "

@@ -84,6 +84,11 @@ def suited(sampler: Sampler | None, model: DenoisingAutoencoder, corruption: Cor
     return sampler or ("ode" if ladders else "chain")
 
 
+def in_turn(labels: tuple[int, ...], rows: Tensor) -> Tensor:
+    """The labels of samples, by their places, if they go round."""
+    return torch.tensor(labels)[rows % len(labels)]
+
+
 @torch.no_grad()
 def draw(
     model: DenoisingAutoencoder,
@@ -119,8 +124,8 @@ def draw(
                 levels = ladder(model.lowest, highest, ask.steps)
                 denoise: Denoiser = model.denoise
                 if ask.labels:
-                    turns = torch.arange(first, first + TOGETHER) % len(ask.labels)
-                    denoise = of_class(model, torch.tensor(ask.labels)[turns].to(device), ask.guidance)
+                    asked = in_turn(ask.labels, torch.arange(first, first + TOGETHER))
+                    denoise = of_class(model, asked.to(device), ask.guidance)
                 if ask.sampler == "langevin":
                     samples = langevin(denoise, start, levels, generator=draws, watch=seen)
                 else:
@@ -201,10 +206,16 @@ def save(path: Path, image: Image.Image, frames: list[Image.Image] | None = None
     write_atomically(path, lambda file: shown.save(file, path.suffix[1:].upper(), **options))
 
 
+def first_labelled(data: DenoisingDataModule, split: str, count: int) -> tuple[Tensor, Tensor]:
+    """The first samples of a split, on the scale of the model, and their labels."""
+    held = data.splits[split]
+    found = held.__getitems__(torch.arange(min(count, len(held))))
+    return to_unit(found.clean), found.label
+
+
 def first(data: DenoisingDataModule, split: str, count: int = REFERENCE) -> Tensor:
     """The first samples of a split, on the scale of the model."""
-    held = data.splits[split]
-    return to_unit(held.__getitems__(torch.arange(min(count, len(held)))).clean)
+    return first_labelled(data, split, count)[0]
 
 
 def quality(samples: Tensor, data: DenoisingDataModule, encoder: DenoisingAutoencoder) -> dict[str, dict[str, Any]]:
@@ -253,7 +264,7 @@ def agreement(samples: Tensor, clean: Tensor, labels: Tensor, judge: DenoisingAu
 
 def of_asked_class(samples: Tensor, labels: tuple[int, ...], judge: DenoisingAutoencoder) -> float:
     """The share of samples (N, *shape) that a classifier puts into the class they were asked for, in turn."""
-    asked = torch.tensor(labels)[torch.arange(len(samples)) % len(labels)]
+    asked = in_turn(labels, torch.arange(len(samples)))
     return (classified(judge, samples.clamp(0, 1)) == asked).float().mean().item()
 
 
@@ -360,11 +371,10 @@ def run(args: list[str]) -> None:
     ask = Ask(sampler, steps, options.seed, precision == "bf16-mixed", labels, options.guidance)
     count, fit, whole, train = options.n, None, None, None if data is None else data.splits["train"]
     if data is not None and options.known is not None:
-        held = data.splits["test"]
-        whole = held.__getitems__(torch.arange(min(count, len(held))))
-        fit, shown = problem_of(options.known, to_unit(whole.clean), options.seed, options.each)
+        whole, kinds = first_labelled(data, "test", count)
+        fit, shown = problem_of(options.known, whole, options.seed, options.each)
         count = len(shown) * options.each
-        ask = ask._replace(labels=tuple(labels[k % len(labels)] for k in range(options.each if labels else 0)))
+        ask = ask._replace(labels=tuple(in_turn(labels, torch.arange(options.each)).tolist()) if labels else ())
     if judge is not None and count < 2:
         raise ValueError("--quality needs two samples or more.")
     seen: list[Tensor] = []
@@ -375,7 +385,7 @@ def run(args: list[str]) -> None:
     if data is not None and not pictures:
         figures.save(scatter(samples, first(data, "train", count)), Path(options.out))
     elif whole is not None:
-        save(Path(options.out), grid(side_by_side(to_unit(whole.clean), shown, samples), 2 + options.each))
+        save(Path(options.out), grid(side_by_side(whole, shown, samples), 2 + options.each))
     else:
         save(Path(options.out), grid(samples, across))
     if options.frames is not None:
@@ -385,7 +395,7 @@ def run(args: list[str]) -> None:
     if data is not None and judge is not None:
         found |= {"judge": judge[0]} | quality(samples, data, judge[1])
         if whole is not None and judge[1].classifier is not None:
-            found |= agreement(samples, to_unit(whole.clean), whole.label, judge[1])
+            found |= agreement(samples, whole, kinds, judge[1])
         if labels and judge[1].classifier is not None:
             found["of_asked_class"] = of_asked_class(samples, ask.labels, judge[1])
     show(found, options)

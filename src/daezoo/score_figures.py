@@ -10,10 +10,10 @@ import torch
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from daezoo.batch import Batch
 from daezoo.densities import Density
+from daezoo.figures import laid_out
 from daezoo.models import DenoisingAutoencoder
 from daezoo.sampling import Denoiser
 
@@ -184,5 +184,5 @@ def denoising_direction(
 
 def _strip(images: Tensor, between: float) -> NDArray[np.float32]:
     """Images (N, C, H, W) side by side, with lines between them: (H, W'), or (H, W', 3) in colour."""
-    wide = torch.cat(list(F.pad(images.float().cpu(), (0, 1), value=between)), 2)[:, :, :-1]
+    wide = laid_out(images.float().cpu(), len(images), between)
     return (wide.permute(1, 2, 0) if len(wide) == 3 else wide.mean(0)).numpy()

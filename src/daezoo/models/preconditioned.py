@@ -119,6 +119,11 @@ class PreconditionedDAE(DenoisingAutoencoder):
         if self.classes:
             self.check_labels(batch.label)
 
+    def check_told_classes(self) -> None:
+        """Raise ValueError if training told it no classes."""
+        if not self.classes:
+            raise ValueError("This PreconditionedDAE was not told classes. Train with --model.classes 10, say.")
+
     def check_labels(self, labels: Tensor) -> None:
         """Raise ValueError if a label is none of the classes."""
         if not (labels.min() >= 0 and labels.max() < self.classes):
@@ -166,8 +171,8 @@ class PreconditionedDAE(DenoisingAutoencoder):
                 f"The noise level must be a number, or one for each of the {len(noisy)} samples, finite and at least "
                 f"0; got {level}."
             )
-        if label is not None and not self.classes:
-            raise ValueError("This PreconditionedDAE was not told classes. Train with --model.classes 10, say.")
+        if label is not None:
+            self.check_told_classes()
         sigma, centred, within = self._scaled(noisy, levels.expand(len(noisy)))
         predicted = self.network(within, self._told(sigma, label))
         total = self.data_std**2 + sigma.square()

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from daezoo.networks.residual import DEEPEST, EMBEDDING, Condition, Embedding, Levels
+from daezoo.networks.residual import DEEPEST, EMBEDDING, Condition, Levels, embedding_of
 
 Vectors = Float[Tensor, "batch dims"]
 Hidden = Float[Tensor, "batch width"]
@@ -39,10 +39,8 @@ class PointNetwork(nn.Module):
             raise ValueError(
                 f"Vectors have no map of the noise level: condition film or sinusoidal, got {condition!r}."
             )
-        if classes and condition == "none":
-            raise ValueError("A network is told classes by an embedding: condition film or sinusoidal, got none.")
         self.condition = condition
-        self.embedding = None if condition == "none" else Embedding(condition == "sinusoidal", classes)
+        self.embedding = embedding_of(condition, classes)
         self.first = nn.Linear(elements, width)
         self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))

@@ -49,6 +49,21 @@ class Embedding(nn.Module):
         return self.layers(features)
 
 
+def embedding_of(condition: Condition, classes: int) -> Embedding | None:
+    """The embedding by which a network is told, where it is told by one.
+
+    Raises:
+        ValueError: If it is not, and there are classes to be told.
+    """
+    if condition not in ("film", "sinusoidal"):
+        if classes:
+            raise ValueError(
+                f"A network is told classes by an embedding: condition film or sinusoidal, got {condition}."
+            )
+        return None
+    return Embedding(condition == "sinusoidal", classes)
+
+
 def mirrored(images: Images, stride: int) -> Float[Tensor, "batch channels height width"]:
     """Images of a height and width that are multiples of the stride: what is lacking is mirrored at the last pixel."""
     for dimension in (2, 3):
@@ -124,11 +139,7 @@ class NoisePredictor(nn.Module, ABC):
         self.condition, self.shuffle = condition, shuffle
         self.parts = colors * shuffle**2
         self.inputs = self.parts + (condition == "map")
-        self.embedding = None if condition in ("none", "map") else Embedding(condition == "sinusoidal", classes)
-        if classes and self.embedding is None:
-            raise ValueError(
-                f"A network is told classes by an embedding: condition film or sinusoidal, got {condition}."
-            )
+        self.embedding = embedding_of(condition, classes)
 
     @property
     @abstractmethod

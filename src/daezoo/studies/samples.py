@@ -9,7 +9,6 @@ from torch import Tensor
 
 from daezoo import hardware, runs
 from daezoo.data.base import DenoisingDataModule
-from daezoo.data.splits import to_unit
 from daezoo.evaluation.features import places
 from daezoo.evaluation.sample_quality import nearest
 from daezoo.evaluation.target import open_target, parse, target_parser
@@ -24,6 +23,7 @@ from daezoo.sampling_command import (
     classified,
     draw,
     first,
+    first_labelled,
     grid,
     judge_of,
     problem_of,
@@ -77,9 +77,7 @@ SHOWN = 64
 
 def completed(data: DenoisingDataModule, count: int) -> tuple[Tensor, Tensor]:
     """The test pictures that are completed where so many samples are drawn otherwise, and their labels."""
-    held = data.splits["test"]
-    whole = held.__getitems__(torch.arange(min(len(held), max(1, count // 20))))
-    return to_unit(whole.clean), whole.label
+    return first_labelled(data, "test", max(1, count // 20))
 
 
 def by_known_alone(
@@ -89,11 +87,10 @@ def by_known_alone(
 
     Its mean probability of the right class is what samples of its own posterior would get one by one.
     """
-    (clean, labels), held = completed(data, count), data.splits["train"]
-    train = held.__getitems__(torch.arange(len(held)))
-    seen, known = (problem_of(problem, part, seed)[1].flatten(1) for part in (to_unit(train.clean), clean))
+    (clean, labels), (train, kinds) = completed(data, count), first_labelled(data, "train", len(data.splits["train"]))
+    seen, known = (problem_of(problem, part, seed)[1].flatten(1) for part in (train, clean))
     network = MLPClassifier((1000,), batch_size=256, early_stopping=True, n_iter_no_change=3, random_state=seed)
-    fitted, seconds = timed(lambda: network.fit(seen.numpy(), train.label.numpy()))
+    fitted, seconds = timed(lambda: network.fit(seen.numpy(), kinds.numpy()))
     right = classified(judge, clean) == labels
     chances = torch.from_numpy(fitted.predict_proba(known[right].numpy()))
     place = places(torch.from_numpy(fitted.classes_), labels[right])
